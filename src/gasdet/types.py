@@ -315,6 +315,8 @@ class Sample:
         split: "train", "val", "test" or whatever the data says; empty where it says nothing.
         provenance: Public, or private holdout.
         weight: Weight in the metrics.
+        pair: A real sample and the synthetic ones made from it share one; empty where there is none.
+        released: When the generator (or the sample) came out, ``YYYY[-MM[-DD]]``; empty where unknown.
         skip: Set where the sample cannot be planned (its label cannot be read, its modality is unknown).
         skip_message: Says so in words.
     """
@@ -330,6 +332,8 @@ class Sample:
     split: str = ""
     provenance: Provenance = Provenance.PUBLIC
     weight: float = 1.0
+    pair: str = ""
+    released: str = ""
     skip: Reason | None = None
     skip_message: str = ""
 

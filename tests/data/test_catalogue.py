@@ -55,10 +55,10 @@ datasets:
     content_category: faces
 """
     )
-    assert [(s.dataset, s.member, s.media_type, s.generator) for s in dataset.samples] == [
-        ("cameras", "a.jpg", REAL, ""),
-        ("cameras", "deep/b.jpg", REAL, ""),
-        ("made", "a.jpg", SEMI, "flux"),
+    assert [(s.dataset, s.member, s.media_type, s.generator, s.released) for s in dataset.samples] == [
+        ("cameras", "a.jpg", REAL, "", ""),
+        ("cameras", "deep/b.jpg", REAL, "", ""),
+        ("made", "a.jpg", SEMI, "flux", "2024-08"),
     ]
     assert dataset.notes == ("cameras: 1 file of another modality left out of a data set stated as image",)
 

@@ -84,10 +84,19 @@ def test_splits_of_a_tree(tree: Tree) -> None:
 def test_groups_of_different_sources_stay_apart(tree: Tree) -> None:
     roots = [tree("x.jpg", folder=name) for name in ("one", "two")]
     for root in roots:
-        (root / f"{root.name}.csv").write_text("path,label,group\nx.jpg,0,g\n")
-    assert [s.group for s in load_data(roots[0] / "one.csv").samples] == ["g"]
+        (root / f"{root.name}.csv").write_text("path,label,group,pair\nx.jpg,0,g,1\n")
+    alone = load_data(roots[0] / "one.csv").samples
+    assert [(s.group, s.pair) for s in alone] == [("g", "1")]
     both = load_data([roots[0] / "one.csv", roots[1] / "two.csv"]).samples
-    assert [s.group for s in both] == ["one:g", "two:g"]
+    assert [(s.group, s.pair) for s in both] == [("one:g", "one:1"), ("two:g", "two:1")]
+
+
+def test_a_pair_without_a_group_stays_a_group_of_its_own(tree: Tree) -> None:
+    roots = [tree("x.jpg", folder=name) for name in ("one", "two")]
+    for root in roots:
+        (root / f"{root.name}.csv").write_text("path,label,pair\nx.jpg,0,1\n")
+    found = load_data([root / f"{root.name}.csv" for root in roots]).samples
+    assert [(s.group == s.sample_id, s.pair) for s in found] == [(True, "one:1"), (True, "two:1")]
 
 
 def test_the_fingerprint_is_of_ids_labels_and_sizes(tree: Tree) -> None:

@@ -32,11 +32,12 @@ def manifest(tree: Tree) -> Callable[..., Dataset]:
 
 def test_all_columns(manifest: Callable[..., Dataset]) -> None:
     found = manifest(
-        "path,label,modality,generator,split,group,dataset,weight\n"
-        "a.jpg,real,image,nikon,train,g1,d1,2.5\n"
-        "sub/b.png,semisynthetic,,sdxl,validation,,,\n"
+        "path,label,modality,generator,split,group,dataset,weight,pair_id,release_date\n"
+        "a.jpg,real,image,nikon,train,g1,d1,2.5,p1,\n"
+        "sub/b.png,semisynthetic,,sdxl,validation,,,,p1,2023-07\n"
     ).samples
     first, second = found
+    assert [(s.pair, s.released) for s in found] == [("p1", ""), ("p1", "2023-07")]
     assert (first.dataset, first.media_type, first.generator, first.split, first.group, first.weight) == (
         ("d1", REAL, "nikon", "train", "g1", 2.5)
     )
@@ -45,6 +46,22 @@ def test_all_columns(manifest: Callable[..., Dataset]) -> None:
     )
     assert second.group == second.sample_id
     assert Path(read_source(second.locator)).name == "b.png"  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("cell", "released"),
+    [
+        ("2024-08-31 00:00:00", "2024-08-31"),
+        ("2024-08-31T12:30:00.5Z", "2024-08-31"),
+        ("2023.0", "2023"),
+        (" 2024-08 ", "2024-08"),
+        ("August", "August"),  # a split by date refuses it; an evaluation has no use for it
+        ("", ""),
+    ],
+)
+def test_release_dates_as_table_tools_write_them(manifest: Callable[..., Dataset], cell: str, released: str) -> None:
+    (only,) = manifest(f"path,label,released\na.jpg,fake,{cell}\n").samples
+    assert only.released == released
 
 
 @pytest.mark.parametrize("path_column", ["path", "filename", "file_name", "image_path", "File_Name"])

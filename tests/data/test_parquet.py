@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import datetime
 import json
 import subprocess
 import sys
@@ -56,6 +57,17 @@ def test_the_hugging_face_layout(tmp_path: Path) -> None:
     for order in ([0, 1, 2, 3], [3, 0, 2, 1, 1]):
         assert [read_source(dataset.samples[i].locator) for i in order] == [JPEG + str(i).encode() for i in order]
     assert read_head(dataset.samples[0].locator, 3) == JPEG[:3]
+
+
+def test_pairs_and_release_dates(tmp_path: Path) -> None:
+    days = pa.array([None, datetime.date(2024, 8, 31)], pa.date32())
+    media = write(tmp_path / "set.parquet", {"image": images(2), "label": [0, 1], "pair_id": [7, 7], "released": days})
+    (tmp_path / "0.jpg").write_bytes(JPEG)
+    moments = pa.array([None, datetime.datetime(2024, 8, 31)], pa.timestamp("us"))
+    listed = {"path": ["0.jpg", "1.jpg"], "label": [0, 1], "pair": ["a", None], "release_date": moments}
+    assert [(s.pair, s.released) for s in load_data(media).samples] == [("7", ""), ("7", "2024-08-31")]
+    table = load_data(write(tmp_path / "list.parquet", listed)).samples
+    assert [(s.pair, s.released) for s in table] == [("a", ""), ("", "2024-08-31")]
 
 
 def test_plain_bytes_and_words(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
+from gasdet.data.dates import canonical_date
 from gasdet.data.labels import canonical_split
 from gasdet.data.listing import Problem, counted
 from gasdet.errors import DataError
@@ -23,6 +24,7 @@ class Stated:
         modality: Of every sample: files whose name or content says another one are left out.
         generator: Of every sample.
         split: Of every sample where the data name no splits; else the one to take.
+        released: Release date of every sample whose row states none, ``YYYY[-MM[-DD]]``.
         group: Name of the column with the group; ``folder`` for a tree whose folders hold what belongs together.
         include_paths: Take only members whose path contains one of these (or matches it, where it has ``*`` or ``?``).
         exclude_paths: Leave these out, in the same sense.
@@ -38,6 +40,7 @@ class Stated:
     modality: Modality | None = None
     generator: str = ""
     split: str = ""
+    released: str = ""
     group: str = ""
     include_paths: tuple[str, ...] = ()
     exclude_paths: tuple[str, ...] = ()
@@ -92,6 +95,8 @@ def make_sample(
     group: str = "",
     split: str = "",
     weight: float = 1.0,
+    pair: str = "",
+    released: str = "",
     skip: Problem | None = None,
 ) -> Sample:
     """A sample with its id; without a group it is a group of its own."""
@@ -107,6 +112,8 @@ def make_sample(
         group=group or identity,
         split=canonical_split(split),
         weight=weight,
+        pair=pair,
+        released=canonical_date(released),
         skip=skip[0] if skip else None,
         skip_message=skip[1] if skip else "",
     )

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import difflib
 import os
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gasdet.data.building import Stated
+from gasdet.data.dates import days_of
 from gasdet.data.names import printable
 from gasdet.errors import ConfigError, DataError
 from gasdet.types import MediaType, Modality
@@ -47,7 +47,6 @@ KNOWN_KEYS = (*_TEXT_KEYS, *_LIST_KEYS, *_OTHER_KEYS, *_SAME_AS, *_GENERATORS[1:
 _TOP_KEYS = ("datasets", *Modality, "benchmark_size", *(f"{m}_benchmark_size" for m in Modality))
 _SOURCES = ("local", "huggingface", "modelscope", "s3", "http", "https")
 _FORMATS = ("folder", "csv", "parquet", "zip", "tar")
-_RELEASED = re.compile(r"\d{4}(-\d{2}(-\d{2})?)?\Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +60,6 @@ class CatalogueEntry:
         source_format: What lies at the path; empty to find out.
         stated: What the entry says of all its samples.
         max_samples: ``sampling``: at most that many, in any mode; None for all.
-        released: When its generator (or it) came out, ``YYYY[-MM[-DD]]``; empty where unknown.
         licence: Of the data; empty where unknown.
         line: Where the entry begins in the catalogue, counted from 1.
     """
@@ -72,7 +70,6 @@ class CatalogueEntry:
     source_format: str
     stated: Stated
     max_samples: int | None
-    released: str
     licence: str
     line: int
 
@@ -191,7 +188,7 @@ class _Reader:
             if text.lower() not in choices:
                 raise ValueError(f"one of {', '.join(choices)}, not {text!r}")
             return text.lower()
-        if key == "released" and not _RELEASED.match(text):
+        if key == "released" and days_of(text) is None:
             raise ValueError(f"a date like 2024-08 or 2024-08-31, not {text!r}")
         return text
 
@@ -210,6 +207,7 @@ class _Reader:
                 modality=Modality(values["modality"]) if "modality" in values else None,
                 generator=next((values[key] for key in _GENERATORS if values.get(key)), ""),
                 split=values.get("split", ""),
+                released=values.get("released", ""),
                 group=values.get("group", ""),
                 include_paths=values.get("include_paths", ()),
                 exclude_paths=values.get("exclude_paths", ()),
@@ -220,7 +218,6 @@ class _Reader:
                 labels_required=True,
             ),
             max_samples=values.get("sampling"),
-            released=values.get("released", ""),
             licence=values.get("licence", ""),
             line=line,
         )

@@ -29,6 +29,8 @@ _KNOWN: dict[str, tuple[str, ...]] = {
     "group": ("group",),
     "dataset": ("dataset",),
     "weight": ("weight",),
+    "pair": ("pair", "pair_id"),
+    "released": ("released", "release_date"),
 }
 PATH_NAMES = ", ".join(_PATHS)
 LABEL_NAMES = ", ".join(_KNOWN["label"])
@@ -46,6 +48,8 @@ class Roles:
     group: str = ""
     dataset: str = ""
     weight: str = ""
+    pair: str = ""
+    released: str = ""
 
     def named(self) -> list[str]:
         """All columns that mean something."""

@@ -84,6 +84,61 @@ def load_data(
     return Dataset(tuple(samples), fingerprint(samples), description, is_demo, tuple(notes))
 
 
+def load_csv_pair(
+    train: str | Path,
+    val: str | Path | None = None,
+    *,
+    data_root: str | Path | None = None,
+    limit: int | None = None,
+    seed: int = 0,
+    modalities: Collection[Modality] | None = None,
+) -> tuple[Dataset, Dataset | None]:
+    """Load a manifest of what to train on and one of what to validate on.
+
+    Both are one data set, called after the folder that their paths start from: a file in both has the same sample id in
+    both, and a group or pair is the same in both. Rows that state no split belong to ``train`` and to ``val``, whatever
+    the files are called.
+
+    Args:
+        train: A CSV or TSV manifest with labels.
+        val: Another, or None.
+        data_root: Where relative paths start; None for each manifest's own folder.
+        limit: At most so many samples of each, spread evenly over (data set, label).
+        seed: Decides which samples ``limit`` chooses.
+        modalities: Leave samples of another known modality out.
+
+    Returns:
+        The two data sets; None for the second where there is no ``val``.
+
+    Raises:
+        DataError: A manifest cannot be read or has no labels, nothing is left of it, or there is no such folder.
+        UsageError: ``limit`` is none.
+    """
+    if limit is not None and limit < 1:
+        raise UsageError(f"--limit must be at least 1, not {limit}.")
+    root = Path(train).expanduser().absolute().parent
+    if data_root is not None:
+        root = Path(data_root).expanduser().absolute()
+        if not root.is_dir():
+            raise DataError(f"there is no folder {printable(str(root))}, which is to be the data root; check the path.")
+    stated = Stated(name=printable(root.name) or "data", data_root=str(root) if data_root is not None else "")
+    chooser = _Chooser(None, (), modalities)
+
+    def load(path: str | Path, split: str) -> Dataset:
+        part = part_of(Path(path), stated, form="csv", split_of_rows=split)
+        notes = list(part.notes)
+        samples = chooser.choose(part.samples, notes)
+        if not samples:
+            raise DataError(f"nothing is left of {printable(str(path))} ({'; '.join(notes) or 'it lists no files'}).")
+        if part.unlabelled:
+            raise DataError(f"{part.unlabelled}; training needs one.")
+        _check_unique(samples)
+        samples = samples if limit is None else select(samples, limit, seed)
+        return Dataset(tuple(samples), fingerprint(samples), printable(str(path)), False, tuple(notes))
+
+    return load(train, "train"), None if val is None else load(val, "val")
+
+
 def _parts(source: str | Path, chooser: _Chooser, seed: int) -> list[Part]:
     """The data sets of one source, split filter applied."""
     if source == DEMO:
@@ -161,11 +216,16 @@ def _no_such_dataset(patterns: Sequence[str], names: Sequence[str]) -> DataError
 
 
 def _own_groups(part: Part) -> list[Sample]:
-    """Where several sources are put together, group "1" of one is not group "1" of another."""
-    return [
-        sample if sample.group == sample.sample_id else replace(sample, group=f"{part.name}:{sample.group}")
-        for sample in part.samples
-    ]
+    """Where several sources are put together, group "1" of one is not group "1" of another; nor is pair "1"."""
+    samples = []
+    for sample in part.samples:
+        own = sample.group == sample.sample_id
+        if not own or sample.pair:
+            group = sample.group if own else f"{part.name}:{sample.group}"
+            pair = f"{part.name}:{sample.pair}" if sample.pair else ""
+            sample = replace(sample, group=group, pair=pair)
+        samples.append(sample)
+    return samples
 
 
 def _below(sample: Sample, media_type: MediaType) -> Sample:
@@ -181,6 +241,8 @@ def _below(sample: Sample, media_type: MediaType) -> Sample:
         group=sample.group if sample.group != sample.sample_id else "",
         split=sample.split,
         weight=sample.weight,
+        pair=sample.pair,
+        released=sample.released,
         skip=skip,
     )
 

@@ -91,11 +91,17 @@ class Row:
     cells: Mapping[str, Any]
 
 
-def csv_samples(path: str, name: str, stated: Stated) -> Part:
+def csv_samples(path: str, name: str, stated: Stated, *, split: str = "") -> Part:
     """Read a CSV or TSV manifest.
 
     Relative paths start from ``stated.data_root`` or the manifest's own folder. The file's name gives the split where
     it begins with one (``train.csv``) and there is no split column.
+
+    Args:
+        path: Of the file.
+        name: Name of the data set.
+        stated: What the user says of the whole.
+        split: The split of rows that say none, instead of what the file's name says.
 
     Raises:
         DataError: The file cannot be read as a table, has no column with paths, or none of its labels or files is usable.
@@ -106,7 +112,7 @@ def csv_samples(path: str, name: str, stated: Stated) -> Part:
     except OSError as error:
         raise DataError(f"{printable(path)} cannot be read ({error.strerror}).") from error
     place = FolderPlace(stated.data_root or os.path.dirname(os.path.abspath(path)))
-    file_split = split_of_file(stem_of(os.path.basename(path)))
+    file_split = split or split_of_file(stem_of(os.path.basename(path)))
     return rows_samples(rows, columns, place, printable(path), name, stated, file_split)
 
 
@@ -265,6 +271,8 @@ class _RowReader:
             group=printable(_text(row.cells.get(roles.group))),
             split=printable(_text(row.cells.get(roles.split))) or self.file_split or stated.split,
             weight=_weight(row, roles.weight, self.shown),
+            pair=printable(_text(row.cells.get(roles.pair))),
+            released=printable(_text(row.cells.get(roles.released))) or stated.released,
             skip=skip,
         )
 

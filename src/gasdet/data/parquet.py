@@ -271,6 +271,8 @@ class _TableReader:
             group=self._text(cells, self.roles.group),
             split=self._text(cells, self.roles.split) or self.file_split or self.stated.split,
             weight=self._weight(cells, row),
+            pair=self._text(cells, self.roles.pair),
+            released=self._text(cells, self.roles.released) or self.stated.released,
             skip=skip,
         )
 

@@ -21,13 +21,14 @@ from gasdet.types import Reason, Sample
 _TABLES = {".csv": "csv", ".tsv": "csv", ".parquet": "parquet"}
 
 
-def part_of(path: Path, stated: Stated, *, form: str = "") -> Part:
+def part_of(path: Path, stated: Stated, *, form: str = "", split_of_rows: str = "") -> Part:
     """The samples of whatever lies at a path.
 
     Args:
         path: A folder, zip, tar, CSV, TSV or Parquet file.
         stated: What the user says of it. Without a name there, the path's last part gives one.
         form: folder, csv, parquet, zip or tar where the user says which it must be.
+        split_of_rows: The split of a CSV or TSV file's rows that say none, whatever the file is called.
 
     Raises:
         DataError: There is nothing, it is of no known kind, or it cannot be read.
@@ -37,7 +38,7 @@ def part_of(path: Path, stated: Stated, *, form: str = "") -> Part:
     if path.is_dir():
         part = _folder_part(path, stated, form)
     elif path.is_file():
-        part = _file_part(path, stated, form)
+        part = _file_part(path, stated, form, split_of_rows)
     else:
         raise DataError(f"there is no file or folder {shown}; check the path.")
     if stated.labels_required and part.unlabelled and stated.media_type is None:
@@ -49,7 +50,7 @@ def part_of(path: Path, stated: Stated, *, form: str = "") -> Part:
     return part
 
 
-def _file_part(path: Path, stated: Stated, form: str) -> Part:
+def _file_part(path: Path, stated: Stated, form: str, split_of_rows: str) -> Part:
     found = archive_kind(path.name) or _TABLES.get(path.suffix.lower(), "")
     shown = printable(str(path))
     if not found:
@@ -62,7 +63,7 @@ def _file_part(path: Path, stated: Stated, form: str) -> Part:
     name, prefix = dataset_name(str(path), "archive" if found in ("zip", "tar") else "table")
     name = stated.name or name
     if found == "csv":
-        return csv_samples(str(path), name, stated)
+        return csv_samples(str(path), name, stated, split=split_of_rows)
     if found == "parquet":
         return parquet_samples([(printable(path.name), str(path))], name, stated)
     return _archive_part(path, stated, name, prefix)

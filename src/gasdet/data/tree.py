@@ -148,5 +148,6 @@ def _sample(
         generator=stated.generator or facts.generator,
         group=group,
         split=facts.split or stated.split,
+        released=stated.released,
         skip=skip,
     )

@@ -1,0 +1,79 @@
+"""Exact duplicates: samples whose decoded pixels or waveforms are equal, value for value."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gasdet.data.listing import counted
+
+Positions = npt.NDArray[np.int64]
+"""int64 ``[K]``, ascending: positions in a sequence of digests."""
+
+
+@dataclass(frozen=True, slots=True)
+class Duplicates:
+    """What of a training part is also in the part that it is judged on.
+
+    Attributes:
+        kept: Positions of the training samples that stay.
+        dropped: Positions of those that are equal to a judged sample.
+        judged: Positions of the judged samples that have a copy in the training part. They stay.
+    """
+
+    kept: Positions
+    dropped: Positions
+    judged: Positions
+
+    def __str__(self) -> str:
+        """One line for the user: how many were dropped, and because of how many."""
+        return (
+            f"{counted(len(self.dropped), 'training sample')} dropped, with the same decoded content as "
+            f"{counted(len(self.judged), 'validation sample')}; {len(self.kept):,} remain"
+        )
+
+
+def digest(array: npt.NDArray[Any]) -> str:
+    r"""The digest of a decoded sample: equal for arrays of equal type, shape and values, and for no others.
+
+    Args:
+        array: Of any shape and layout in memory; one that is not contiguous in C order is copied.
+
+    Returns:
+        64 hex digits of SHA-256 over ``"<dtype> <shape>\0"`` and the bytes in C order. ``dtype`` holds the byte order, so
+        floating point arrays are told apart by their bits: -0.0 is not 0.0.
+    """
+    hasher = hashlib.sha256(f"{array.dtype.str} {array.shape}\0".encode())
+    hasher.update(np.ascontiguousarray(array).data.cast("B") if array.size else b"")
+    return hasher.hexdigest()
+
+
+def find_duplicates(known: Sequence[str | None], asked: Sequence[str | None]) -> Positions:
+    """Positions in ``asked`` of the samples that also are in ``known``.
+
+    Args:
+        known: Digests as ``digest`` gives them; None for a sample whose content is not known, which equals nothing.
+        asked: The same of other samples.
+    """
+    contents = set(known) - {None}
+    return np.array([i for i, content in enumerate(asked) if content in contents], np.int64)
+
+
+def drop_duplicates(training: Sequence[str | None], judged: Sequence[str | None]) -> Duplicates:
+    """Which training samples to drop so that none of the judged samples has been trained on.
+
+    Only the training side loses samples: dropping judged ones would make the easy copies, or the hard ones, count less in
+    what is reported.
+
+    Args:
+        training: Digests of the training part, as ``find_duplicates`` takes them.
+        judged: Of the validation part (and of test parts, where they are known).
+    """
+    dropped = find_duplicates(judged, training)
+    kept = np.setdiff1d(np.arange(len(training), dtype=np.int64), dropped, assume_unique=True)
+    return Duplicates(kept, dropped, find_duplicates(training, judged))
