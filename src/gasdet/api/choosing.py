@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import TypeAlias
 
 from gasdet.bundle import Detector, load_bundle, load_detector, resolve_weights
+from gasdet.bundle.calibration import CalibratorError, CalibratorFile, find_calibrator, read_calibrator
 from gasdet.errors import GasdetError, UsageError
+from gasdet.evaluation.calibration import calibrator_of
 from gasdet.evaluation.progress import ProgressSink, Silent
 from gasdet.registry import Registered, load_registry
 from gasdet.types import DetectorSpec, Modality
@@ -21,6 +23,65 @@ Chosen: TypeAlias = Registered[DetectorSpec] | Detector
 Weights: TypeAlias = str | Mapping[str, str] | None
 """``--weights`` for every detector, or by detector name; the empty name is for all that are not named."""
 
+Calibrators: TypeAlias = bool | str | Path | Sequence[str | Path]
+"""True takes each detector's calibrator.json beside its weights, where there is one; False takes none; a file (or several)
+goes to the detector whose weights it was fitted for, and the others have theirs as with True. A detector that is handed over
+loaded keeps what it was loaded with."""
+
+
+class ChosenCalibrators:
+    """What a call says of calibrators, with the files that it names read.
+
+    Raises:
+        CalibratorError: A file cannot be read.
+    """
+
+    def __init__(self, calibrators: Calibrators) -> None:
+        self._automatic = calibrators is not False
+        given = [calibrators] if isinstance(calibrators, str | Path) else calibrators
+        self.files: tuple[CalibratorFile, ...] = (
+            () if isinstance(given, bool) else tuple(read_calibrator(Path(f).expanduser()) for f in given)
+        )
+
+    def attach(self, detector: Detector, sink: ProgressSink) -> Detector:
+        """Give a detector its calibrator, in place, and say so.
+
+        Raises:
+            CalibratorError: The file beside its weights is damaged, or was fitted for others.
+        """
+        weights = detector.weights
+        found = next((file for file in self.files if file.weights_sha256 == weights.sha256), None)
+        if found is None and self._automatic:
+            found = find_calibrator(weights.path, weights.sha256)
+        if found is not None:
+            calibrator_of(found)  # now, and not when the first sample is scored
+            detector.calibrator = found
+            sink.note(f"{detector.name}: scores are calibrated ({found.method}, {found.path}).")
+        return detector
+
+    def check_loaded(self, detector: Detector) -> Detector:
+        """A detector that is handed over loaded, unless it brings a calibrator where none is wanted.
+
+        Raises:
+            UsageError: It does.
+        """
+        if not self._automatic and detector.calibrator is not None:
+            raise UsageError(f"{detector.name} is loaded with a calibrator; load it with calibrator=False.")
+        return detector
+
+    def check_used(self, detectors: Sequence[Detector]) -> None:
+        """Refuse a file that is for none of the detectors.
+
+        Raises:
+            CalibratorError: There is one.
+        """
+        for file in self.files:
+            if all(detector.calibrator is not file for detector in detectors):
+                raise CalibratorError(
+                    f"{file.path}: fitted for {file.detector} with the weights {file.weights_sha256[:16]}…, which none of the "
+                    "detectors here runs with; calibrate again for these weights."
+                )
+
 
 def load(
     detector: str | Path,
@@ -29,6 +90,7 @@ def load(
     trust_code: bool = False,
     offline: bool = False,
     demo_data: bool = False,
+    calibrator: Calibrators = True,
     progress: ProgressSink | None = None,
 ) -> Detector:
     """Load a detector with its weights, ready to run on the CPU.
@@ -41,6 +103,8 @@ def load(
         trust_code: Allow a bundle's model.py to run. Its check is no sandbox.
         offline: Fetch nothing.
         demo_data: The detector is for the demo data, where demo weights are a fitting default.
+        calibrator: True takes the calibrator.json beside the weights, where there is one; False none; or a file. It is
+            applied where the detector's scores are evaluated, and not in its ``logits``.
         progress: Gets a line before a download, and the one that says that demo weights are used.
 
     Raises:
@@ -48,17 +112,23 @@ def load(
         PluginError: The detector's plugin is broken, or its name is ambiguous.
         WeightsError: The weights cannot be had, or do not fit.
         BundleError: The bundle is incomplete, or refused by a check.
+        CalibratorError: The calibrator is damaged, or was fitted for other weights.
     """
+    calibrators, sink = ChosenCalibrators(calibrator), progress or Silent()
     if isinstance(detector, Path):
         if weights is not None:
             raise UsageError(f"{detector} brings its own weights; weights={weights!r} is for installed detectors.")
-        return load_bundle(detector, trust_code=trust_code)
-    return _load_registered(
-        load_registry().detector(detector), weights, offline=offline, demo_data=demo_data, sink=progress or Silent()
-    )
+        loaded = calibrators.attach(load_bundle(detector, trust_code=trust_code), sink)
+    else:
+        entry = load_registry().detector(detector)
+        loaded = _load_registered(entry, weights, calibrators, offline=offline, demo_data=demo_data, sink=sink)
+    calibrators.check_used([loaded])
+    return loaded
 
 
-def choose(choices: Sequence[Choice] | None, *, trust_code: bool, sink: ProgressSink) -> list[Chosen]:
+def choose(
+    choices: Sequence[Choice] | None, *, trust_code: bool, calibrators: ChosenCalibrators, sink: ProgressSink
+) -> list[Chosen]:
     """Names to registered detectors and paths to loaded bundles; None to every installed detector with a clear name."""
     registry = load_registry()
     chosen: list[Chosen] = []
@@ -71,9 +141,9 @@ def choose(choices: Sequence[Choice] | None, *, trust_code: bool, sink: Progress
         return chosen
     for choice in choices:
         if isinstance(choice, Path):
-            chosen.append(load_bundle(choice, trust_code=trust_code))
+            chosen.append(calibrators.attach(load_bundle(choice, trust_code=trust_code), sink))
         else:
-            chosen.append(registry.detector(choice) if isinstance(choice, str) else choice)
+            chosen.append(registry.detector(choice) if isinstance(choice, str) else calibrators.check_loaded(choice))
     names = [name_of(c) for c in chosen]
     for name in names:
         if names.count(name) > 1:
@@ -96,6 +166,7 @@ def load_chosen(
     weights: Weights,
     present: Collection[Modality | None],
     *,
+    calibrators: ChosenCalibrators,
     lenient: bool,
     demo_data: bool,
     offline: bool,
@@ -122,18 +193,25 @@ def load_chosen(
             continue
         choice = wanted.get(item.qualified, wanted.get(item.spec.name, wanted.get("")))
         try:
-            loaded.append(_load_registered(item, choice, offline=offline, demo_data=demo_data, sink=sink))
+            loaded.append(_load_registered(item, choice, calibrators, offline=offline, demo_data=demo_data, sink=sink))
         except GasdetError as error:
             if not lenient:
                 raise
             sink.note(f"Left out {item.spec.name}: {error}")
+    calibrators.check_used(loaded)
     return loaded
 
 
 def _load_registered(
-    entry: Registered[DetectorSpec], weights: str | None, *, offline: bool, demo_data: bool, sink: ProgressSink
+    entry: Registered[DetectorSpec],
+    weights: str | None,
+    calibrators: ChosenCalibrators,
+    *,
+    offline: bool,
+    demo_data: bool,
+    sink: ProgressSink,
 ) -> Detector:
     resolved = resolve_weights(entry.spec, weights, demo_data=demo_data, offline=offline, notify=sink.note)
     if resolved.message:
         sink.note(resolved.message)
-    return load_detector(entry.spec, resolved, origin=entry.plugin.origin)
+    return calibrators.attach(load_detector(entry.spec, resolved, origin=entry.plugin.origin), sink)

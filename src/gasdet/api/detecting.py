@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import compress
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
-from gasdet.api.choosing import Choice, Weights, choose, load_chosen
+from gasdet.api.choosing import Calibrators, Choice, ChosenCalibrators, Weights, choose, load_chosen
 from gasdet.bundle import Detector
 from gasdet.data import read_head, samples_of_files
-from gasdet.errors import MediaError
+from gasdet.errors import MediaError, UsageError
 from gasdet.evaluation.options import RunOptions
 from gasdet.evaluation.progress import ProgressSink, Silent
 from gasdet.evaluation.score import score_samples
 from gasdet.types import Modality, Reason, Sample, Status
 
 THRESHOLD = 0.5
-"""A file is called synthetic where P(synthetic) is above this. It is calibrated for no use: look at the probability."""
+"""A file is called synthetic where P(synthetic) is above this, unless a call says otherwise. It is chosen for no use: look at
+the probability."""
+
+Thresholds: TypeAlias = tuple[float, float]
+"""(low, high): synthetic is what lies above high, real what does not lie above low, and undecided what lies between."""
 
 NO_DETECTOR = "no_detector"
 """The reason of a file that none of the detectors takes."""
@@ -36,6 +41,10 @@ class Detection:
         demo_weights: Whether they are demo weights, whose scores say nothing about real media.
         status: ``ok``, ``error`` or ``skipped``.
         p_synthetic: P(synthetic), 0 to 1; None where the file has no score.
+        p_raw: The same before calibration; equal where the detector has no calibrator.
+        calibrator: Method of the calibrator that was applied; empty where there is none.
+        low: Up to here a file is called real.
+        high: Above it a file is called synthetic.
         reason: Why it has none: a code of ``gasdet.Reason``, or ``no_detector``.
         message: The same in words.
         decoder: Library and version that decoded the file.
@@ -59,13 +68,19 @@ class Detection:
     height: int | None = None
     frames: int | None = None
     duration_s: float | None = None
+    p_raw: float | None = None
+    calibrator: str = ""
+    low: float = THRESHOLD
+    high: float = THRESHOLD
 
     @property
-    def verdict(self) -> Literal["real", "synthetic"] | None:
-        """``synthetic`` where P(synthetic) is above 0.5, else ``real``; None where the file has no score."""
+    def verdict(self) -> Literal["real", "synthetic", "undecided"] | None:
+        """``synthetic`` above ``high``, ``real`` up to ``low``, ``undecided`` between; None where the file has no score."""
         if self.p_synthetic is None:
             return None
-        return "synthetic" if self.p_synthetic > THRESHOLD else "real"
+        if self.p_synthetic > self.high:
+            return "synthetic"
+        return "real" if self.p_synthetic <= self.low else "undecided"
 
 
 def detect(
@@ -73,6 +88,9 @@ def detect(
     detectors: Sequence[Choice] | None = None,
     *,
     weights: Weights = None,
+    calibrator: Calibrators = True,
+    abstain: Thresholds | None = None,
+    fpr: float | None = None,
     trust_code: bool = False,
     offline: bool = False,
     options: RunOptions | None = None,
@@ -85,6 +103,10 @@ def detect(
         detectors: None takes every installed detector for the modalities at hand that has real weights (or those that
             ``weights`` names); the others are noted and left out.
         weights: For every detector, or by detector name. Demo weights are used only where they are named here.
+        calibrator: True applies the calibrator.json beside a detector's weights, where there is one; False none; or files.
+        abstain: Thresholds (low, high): between them the verdict is ``undecided``. None is 0.5 for both.
+        fpr: Take the threshold that each detector's calibrator stores for this false positive rate: ``synthetic`` above it,
+            ``undecided`` between 0.5 and it.
         trust_code: Allow the model.py of bundles to run.
         offline: Fetch nothing.
         options: Device, batch size, workers, decode timeout.
@@ -103,6 +125,9 @@ def detect(
             given,
             detectors,
             weights=weights,
+            calibrator=calibrator,
+            abstain=abstain,
+            fpr=fpr,
             trust_code=trust_code,
             offline=offline,
             options=options,
@@ -116,6 +141,9 @@ def iterate_detections(
     detectors: Sequence[Choice] | None = None,
     *,
     weights: Weights = None,
+    calibrator: Calibrators = True,
+    abstain: Thresholds | None = None,
+    fpr: float | None = None,
     trust_code: bool = False,
     offline: bool = False,
     options: RunOptions | None = None,
@@ -123,14 +151,24 @@ def iterate_detections(
 ) -> Iterator[Detection]:
     """As ``detect``, one result after the other as they are ready, in the same order."""
     sink = progress or Silent()
+    _check_thresholds(abstain, fpr)
+    calibrators = ChosenCalibrators(calibrator)
     dataset = samples_of_files(paths)
     for note in dataset.notes:
         sink.note(note)
     present = {s.modality for s in dataset.samples if s.skip is None and s.modality is not None}
-    chosen = choose(detectors, trust_code=trust_code, sink=sink)
+    chosen = choose(detectors, trust_code=trust_code, calibrators=calibrators, sink=sink)
     loaded = load_chosen(
-        chosen, weights, present, lenient=detectors is None, demo_data=False, offline=offline, sink=sink
+        chosen,
+        weights,
+        present,
+        calibrators=calibrators,
+        lenient=detectors is None,
+        demo_data=False,
+        offline=offline,
+        sink=sink,
     )
+    thresholds = {detector.name: abstain or _thresholds(detector, fpr) for detector in loaded}
     by_name = {detector.name: detector for detector in loaded}
     taken = {detector.modality for detector in loaded}
     scored = [s.modality in taken and s.skip is None for s in dataset.samples]
@@ -142,9 +180,38 @@ def iterate_detections(
             sample, has_detector = next(waiting)
             if not has_detector:
                 yield _unscored(sample)
-        yield _detection(sample, by_name[record["detector"]], record)
+        yield _detection(sample, by_name[record["detector"]], record, thresholds[record["detector"]])
     for sample, _ in waiting:
         yield _unscored(sample)
+
+
+def _check_thresholds(abstain: Thresholds | None, fpr: float | None) -> None:
+    if abstain is not None and fpr is not None:
+        raise UsageError("thresholds are given, and a false positive rate that is to choose one; give one of the two.")
+    if abstain is not None and not 0.0 <= abstain[0] <= abstain[1] <= 1.0:
+        raise UsageError(
+            f"the thresholds of an abstention are low and high, from 0 to 1, not {abstain[0]} and {abstain[1]}."
+        )
+
+
+def _thresholds(detector: Detector, fpr: float | None) -> Thresholds:
+    """What a detector's calibrator stores for a false positive rate. A file is called real at 0.5 or below, as ever."""
+    if fpr is None:
+        return THRESHOLD, THRESHOLD
+    if detector.calibrator is None:
+        raise UsageError(
+            f"{detector.name} has no calibrator, and so no threshold for a false positive rate of {fpr:g}; make one with "
+            f"'gasdet calibrate --fpr {fpr:g}'."
+        )
+    stored = {float(point["fpr"]): float(point["threshold"]) for point in detector.calibrator.thresholds}
+    found = next((threshold for rate, threshold in stored.items() if math.isclose(rate, fpr)), None)
+    if found is None:
+        have = f"those for {', '.join(f'{rate:g}' for rate in sorted(stored))}" if stored else "none"
+        raise UsageError(
+            f"the calibrator of {detector.name} ({detector.calibrator.path}) stores no threshold for a false positive rate of "
+            f"{fpr:g}, but {have}; make one with 'gasdet calibrate --fpr {fpr:g}'."
+        )
+    return min(THRESHOLD, found), found
 
 
 def _unscored(sample: Sample) -> Detection:
@@ -167,7 +234,7 @@ def _why_unknown(sample: Sample) -> tuple[Status, str, str]:
     return Status.SKIPPED, str(Reason.UNKNOWN_MODALITY), "neither its name nor its content says what it is"
 
 
-def _detection(sample: Sample, detector: Detector, record: Mapping[str, Any]) -> Detection:
+def _detection(sample: Sample, detector: Detector, record: Mapping[str, Any], thresholds: Thresholds) -> Detection:
     return Detection(
         path=sample.member,
         modality=sample.modality,
@@ -183,4 +250,8 @@ def _detection(sample: Sample, detector: Detector, record: Mapping[str, Any]) ->
         height=record["height"],
         frames=record["frames"],
         duration_s=record["duration_s"],
+        p_raw=record["p_raw"],
+        calibrator=detector.calibrator.method if detector.calibrator is not None else "",
+        low=thresholds[0],
+        high=thresholds[1],
     )

@@ -9,7 +9,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from gasdet.api.choosing import Choice, Weights, choose, load_chosen, modality_of, name_of
+from gasdet.api.choosing import (
+    Calibrators,
+    Choice,
+    ChosenCalibrators,
+    Weights,
+    choose,
+    load_chosen,
+    modality_of,
+    name_of,
+)
 from gasdet.api.demo import make_demo_data
 from gasdet.bundle import Detector
 from gasdet.data import Dataset, load_data
@@ -25,6 +34,7 @@ def evaluate(
     data: str | Path | Sequence[str | Path] = "demo",
     *,
     weights: Weights = None,
+    calibrator: Calibrators = True,
     out: str | Path | None = None,
     split: str | None = None,
     datasets: Sequence[str] = (),
@@ -43,6 +53,7 @@ def evaluate(
             detector for which the data has samples; those without fitting weights are noted and left out.
         data: ``"demo"``, a folder, table, archive or catalogue, or several of them.
         weights: For every detector, or by detector name.
+        calibrator: True applies the calibrator.json beside a detector's weights, where there is one; False none; or files.
         out: Folder of the run. None is ``runs/`` and a name made of the detectors, the data and a hash of the configuration.
         split: Only this split. None is the test split of the demo data, and everything of other data.
         datasets: Patterns of dataset names to keep.
@@ -65,7 +76,8 @@ def evaluate(
     given: Sequence[Choice] | None = [detectors] if isinstance(detectors, str | Path | Detector) else detectors
     if given is not None and not given:
         raise UsageError("no detector is given.")
-    chosen = choose(given, trust_code=trust_code, sink=sink)
+    calibrators = ChosenCalibrators(calibrator)
+    chosen = choose(given, trust_code=trust_code, calibrators=calibrators, sink=sink)
     if not chosen:
         raise UsageError("no detector is installed; detectors are packages, for instance: pip install gasdet-restrav.")
     make_demo_data(data, sink)
@@ -85,10 +97,22 @@ def evaluate(
         if modality_of(item) not in present:
             raise DataError(f"{name_of(item)} takes {modality_of(item)}, and {dataset.description} has none.")
     loaded = load_chosen(
-        chosen, weights, present, lenient=given is None, demo_data=dataset.is_demo, offline=offline, sink=sink
+        chosen,
+        weights,
+        present,
+        calibrators=calibrators,
+        lenient=given is None,
+        demo_data=dataset.is_demo,
+        offline=offline,
+        sink=sink,
     )
     if not loaded:
         raise UsageError(f"no installed detector can be evaluated on {dataset.description}; see 'gasdet list'.")
+    for detector in loaded:
+        if detector.calibrator is not None and detector.calibrator.fitted_on.get("fingerprint") == dataset.fingerprint:
+            sink.note(
+                f"{detector.name}: its calibrator was fitted on a part of these very data, which flatters its figures."
+            )
     folder = Path(out) if out is not None else _default_folder(loaded, data, dataset, options)
     return evaluate_run(loaded, dataset, folder, options, progress, metrics=_plugin_metrics(sink))
 

@@ -46,27 +46,61 @@ _METRICS = (
     _metric("ece_equal_mass", "calibration error, 15 bins of equal weight", "Nguyen and O'Connor 2015", False),
 )
 
+
+def _loss(name: str, summary: str, reference: str, target: str = "", **options: float | bool) -> ComponentSpec:
+    return ComponentSpec(name, f"gasdet.builtin.losses:{target or name}", summary, reference, options=options)
+
+
 _LOSSES = (
-    ComponentSpec(
-        "cross_entropy", "gasdet.builtin.losses:cross_entropy", "negative log likelihood of the label", "torch"
-    ),
-    ComponentSpec("brier", "gasdet.builtin.losses:brier", "squared error of P(synthetic)", "Brier 1950"),
-    ComponentSpec(
+    _loss("cross_entropy", "negative log likelihood of the label", "torch", label_smoothing=0.0),
+    _loss("focal", "cross-entropy turned away from easy samples", "Lin et al. 2017, arXiv 1708.02002", gamma=2.0),
+    _loss("brier", "squared error of P(synthetic)", "Brier 1950"),
+    _loss(
         "focal_brier",
-        "gasdet.builtin.losses:focal_brier",
         "focal cross-entropy plus squared error",
         "focal term: Lin et al. 2017, arXiv 1708.02002",
-        options={"gamma": 2.0, "brier_weight": 1.0},
+        gamma=2.0,
+        brier_weight=1.0,
     ),
+    _loss("alignment", "squared distance of embeddings of one label", "Wang and Isola 2020; GenD, arXiv 2508.06248"),
+    _loss(
+        "uniformity", "spread of all embeddings over the sphere", "Wang and Isola 2020; GenD, arXiv 2508.06248", t=2.0
+    ),
+    _loss(
+        "center", "squared distance of embeddings to a learnable centre", "Wen et al. 2016", "Center", one_class=False
+    ),
+    _loss("contrastive", "pairs of one label near, of two apart", "Hadsell, Chopra and LeCun 2006", margin=1.0),
+    _loss(
+        "positive_supcon",
+        "real embeddings near each other, synthetic ones away",
+        "Khosla et al. 2020; BreathNet, arXiv 2602.13596",
+        temperature=0.1,
+        negatives=True,
+    ),
+    _loss("soft_mcc", "1 - Matthews' correlation of soft counts", "arXiv 2010.13454", tau=1.0),
+    _loss("combined_score", "minus the logarithm of the combined score of soft counts", "GASBench sn34_score", tau=1.0),
 )
 
+
+def _calibrator(name: str, cls: str, summary: str, reference: str) -> ComponentSpec:
+    return ComponentSpec(name, f"gasdet.builtin.calibrators:{cls}", summary, reference)
+
+
 _CALIBRATORS = (
-    ComponentSpec(
-        "temperature",
-        "gasdet.builtin.calibrators:Temperature",
-        "logits divided by one fitted number",
-        "Guo et al. 2017, arXiv 1706.04599",
+    _calibrator(
+        "temperature", "Temperature", "logits divided by one fitted number", "Guo et al. 2017, arXiv 1706.04599"
     ),
+    _calibrator("bias", "Bias", "a shift of the margin, where only the balance has changed", "maximum likelihood"),
+    _calibrator(
+        "temperature_bias",
+        "TemperatureBias",
+        "a line on the margin, by likelihood",
+        f"{_SKLEARN}'s logistic regression",
+    ),
+    _calibrator("platt", "Platt", "a line on the margin, fitted to smoothed labels", "Platt 1999"),
+    _calibrator("beta", "Beta", "a curve on the margin with three parameters", "Kull et al. 2017"),
+    _calibrator("isotonic", "Isotonic", "the best non-decreasing steps, ends clipped", "Zadrozny and Elkan 2002"),
+    _calibrator("temperature_sweep", "TemperatureSweep", "the temperature of a grid with the best combined score", ""),
 )
 
 _PREPROCESSORS = (
@@ -99,14 +133,14 @@ def register_preprocessors(register: Register) -> None:
 
 @hookimpl
 def register_losses(register: Register) -> None:
-    """Cross-entropy, Brier, and the two together with focal weighting."""
+    """Losses of single samples, of pairs of embeddings, and of the whole batch."""
     for spec in _LOSSES:
         register(spec)
 
 
 @hookimpl
 def register_calibrators(register: Register) -> None:
-    """Temperature scaling."""
+    """Scalings and shifts of the margin, a curve, and steps."""
     for spec in _CALIBRATORS:
         register(spec)
 

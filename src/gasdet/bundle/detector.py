@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from gasdet.bundle.calibration import CalibratorFile
 from gasdet.bundle.config import DTYPES
 from gasdet.bundle.outputs import logits_of
 from gasdet.errors import BundleError, UsageError, first_line
@@ -72,6 +73,7 @@ class Detector:
         libraries: Versions of the packages that its model.py imports.
         notes: What a user should know of how it was loaded.
         device: Where the module is.
+        calibrator: What its scores are calibrated with; None for the model's own. ``logits`` gives the model's own always.
     """
 
     name: str
@@ -90,6 +92,7 @@ class Detector:
     libraries: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     device: str = "cpu"
+    calibrator: CalibratorFile | None = None
 
     def to(self, device: str, dtype: str | None = None) -> Self:
         """Move the module in place and return the detector.
@@ -173,6 +176,7 @@ class Detector:
 
     def describe(self) -> dict[str, Any]:
         """All that a run's record says of the detector, in types that JSON has."""
+        calibrated = {"calibrator": self.calibrator.summary()} if self.calibrator is not None else {}
         return {
             "name": self.name,
             "modality": str(self.modality),
@@ -189,6 +193,7 @@ class Detector:
             "parameters": sum(p.numel() for p in self.module.parameters()),
             "libraries": dict(self.libraries),
             "notes": list(self.notes),
+            **calibrated,
         }
 
 

@@ -23,6 +23,19 @@ if TYPE_CHECKING:
 @click.command("detect")
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
 @options.detector_options
+@options.calibrator_options
+@click.option(
+    "--abstain",
+    type=(click.FloatRange(0, 1), click.FloatRange(0, 1)),
+    metavar="LOW HIGH",
+    help="Two thresholds on P(synthetic): 'undecided' between them.",
+)
+@click.option(
+    "--fpr",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    metavar="F",
+    help="The threshold that the calibrator stores for this false positive rate; 'undecided' between 0.5 and it.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON array, in the order of the files.")
 @click.option("--jsonl", is_flag=True, help="Print one JSON object a line, as results come.")
 @click.option(
@@ -43,6 +56,10 @@ def command(
     trust_code: bool,
     weights: tuple[str, ...],
     offline: bool,
+    calibrators: tuple[str, ...],
+    no_calibrator: bool,
+    abstain: tuple[float, float] | None,
+    fpr: float | None,
     as_json: bool,
     jsonl: bool,
     csv_file: Path | None,
@@ -56,12 +73,16 @@ def command(
 
     FILE is a file, a folder, an archive or a glob; what it holds is decided by its content. Every installed detector for that
     modality is used unless --plugin or --model names some. A verdict is 'synthetic' where P(synthetic) is above 0.5, which is
-    calibrated for no use. Demo weights, whose scores say nothing about real media, are used only with --weights demo.
+    calibrated for no use, or above the threshold that --abstain or --fpr gives; then there is 'undecided' too. Demo
+    weights, whose scores say nothing about real media, are used only with --weights demo.
 
     Exit code: 0 all files scored, 1 some were not, 2 wrong use.
     """
     if as_json and jsonl:
         raise UsageError("--json and --jsonl exclude each other.")
+    if abstain is not None and fpr is not None:
+        raise UsageError("--abstain and --fpr exclude each other.")
+    chosen_calibrators = options.chosen_calibrators(calibrators, no_calibrator)
     options.check_names(plugins)
     from gasdet.api import RunOptions, iterate_detections
 
@@ -75,6 +96,9 @@ def command(
             files,
             [*plugins, *map(Path, models)] or None,
             weights=options.chosen_weights(weights),
+            calibrator=chosen_calibrators,
+            abstain=abstain,
+            fpr=fpr,
             trust_code=trust_code,
             offline=offline,
             options=RunOptions(
@@ -97,7 +121,8 @@ def command(
 def _fields(result: Detection) -> dict[str, Any]:
     """A result as --json and --csv give it."""
     fields = dataclasses.asdict(result)
-    return {"path": fields.pop("path"), "verdict": result.verdict, "p_synthetic": fields.pop("p_synthetic"), **fields}
+    first = {"path": fields.pop("path"), "verdict": result.verdict, "p_synthetic": fields.pop("p_synthetic")}
+    return {**first, **fields}
 
 
 class _Lines:
@@ -128,7 +153,17 @@ def _closing(results: Sequence[Detection]) -> str:
     counts = f"{len(files) - len(failed)} of {len(files)} file{'s' if len(files) > 1 else ''} scored"
     if len(failed) == len(files):
         return f"{counts}."
-    return f"{counts}. 'synthetic' is P(synthetic) above 0.5, a threshold that is calibrated for no use."
+    return f"{counts}. {_rule(results)}"
+
+
+def _rule(results: Sequence[Detection]) -> str:
+    """What the verdicts are made of."""
+    pairs = sorted({(result.low, result.high) for result in results if result.verdict is not None})
+    if pairs == [(0.5, 0.5)] and not any(result.calibrator for result in results):
+        return "'synthetic' is P(synthetic) above 0.5, a threshold that is calibrated for no use."
+    rules = [f"above {high:.6g}" + (f", 'undecided' from {low:.6g} to it" if low < high else "") for low, high in pairs]
+    calibrated = "calibrated " if all(result.calibrator for result in results if result.verdict is not None) else ""
+    return f"'synthetic' is {calibrated}P(synthetic) {'; or by detector '.join(rules)}."
 
 
 @contextlib.contextmanager
@@ -169,5 +204,5 @@ def _csv_rows(path: Path | None) -> Iterator[Callable[[Detection], None]]:
 
 CSV_COLUMNS = (
     "path", "verdict", "p_synthetic", "modality", "detector", "weights", "demo_weights", "status", "reason", "message",
-    "decoder", "width", "height", "frames", "duration_s",
+    "decoder", "width", "height", "frames", "duration_s", "p_raw", "calibrator", "low", "high",
 )  # fmt: skip

@@ -23,6 +23,7 @@ PIPE_COLUMNS = 120
 
 @click.command("evaluate")
 @options.detector_options
+@options.calibrator_options
 @click.option("--all", "every", is_flag=True, help="Every installed detector.")
 @click.option(
     "--data",
@@ -72,6 +73,8 @@ def command(
     trust_code: bool,
     weights: tuple[str, ...],
     offline: bool,
+    calibrators: tuple[str, ...],
+    no_calibrator: bool,
     every: bool,
     data: tuple[str, ...],
     split: str | None,
@@ -93,7 +96,8 @@ def command(
     """Measure detectors on a dataset, with errors counted and intervals.
 
     The same command again takes up where it stopped, and a finished run answers at once. Without --weights a detector gets its
-    default release; where that is not at hand, on demo data only, its demo weights.
+    default release; where that is not at hand, on demo data only, its demo weights. A calibrator.json beside the weights is
+    applied; the tables then show the scores before calibration too.
 
     Exit code: 0 done, 1 failed or a detector has no scored sample, 2 wrong use, 130 interrupted.
     """
@@ -101,6 +105,7 @@ def command(
         raise UsageError("--all takes every installed detector; leave out --plugin.")
     if not (every or plugins or models):
         raise UsageError("name a detector with --plugin NAME or --model PATH, or take --all; 'gasdet list' shows them.")
+    chosen_calibrators = options.chosen_calibrators(calibrators, no_calibrator)
     options.check_names(plugins)
     from gasdet import api
 
@@ -110,6 +115,7 @@ def command(
             None if every else [*plugins, *map(Path, models)],
             data[0] if len(data) == 1 else list(data) or "demo",
             weights=options.chosen_weights(weights),
+            calibrator=chosen_calibrators,
             out=out,
             split=split,
             datasets=datasets,

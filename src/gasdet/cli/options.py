@@ -60,6 +60,36 @@ def detector_options(function: F) -> F:
     )(function)
 
 
+def calibrator_options(function: F) -> F:
+    """Whether scores are calibrated, and by what."""
+    return _all_of(
+        [
+            click.option(
+                "--calibrator",
+                "calibrators",
+                multiple=True,
+                metavar="FILE",
+                help="A calibrator.json, for the detector whose weights it was fitted for; repeatable. Default: the one beside "
+                "the weights, where there is one.",
+            ),
+            click.option(
+                "--no-calibrator", is_flag=True, help="Scores as the model gives them, whatever lies beside it."
+            ),
+        ]
+    )(function)
+
+
+def chosen_calibrators(files: Sequence[str], none: bool) -> bool | list[str]:
+    """What --calibrator and --no-calibrator say together.
+
+    Raises:
+        UsageError: Both are given.
+    """
+    if files and none:
+        raise UsageError("--calibrator and --no-calibrator exclude each other.")
+    return list(files) or not none
+
+
 def decode_options(function: F) -> F:
     """How files are decoded."""
     return _all_of(

@@ -64,6 +64,8 @@ def _identity(detector: Detector, dtype: str | None) -> dict[str, Any]:
     asked = detector.dtype if dtype is None else DTYPES.get(dtype.lower().removeprefix("torch."), dtype)
     weights = {key: told["weights"][key] for key in ("name", "kind", "sha256")}
     identity = {**{key: told[key] for key in _OF_DETECTOR}, "dtype": asked, "weights": weights}
+    if detector.calibrator is not None:
+        identity["calibrator"] = detector.calibrator.sha256
     if told["weights"]["kind"] != "bundle":  # a bundle's origin is a path; a plugin's, its distribution and version
         identity["origin"] = told["origin"]
     return identity

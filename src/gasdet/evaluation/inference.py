@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from gasdet.errors import OutputError, RunError
+from gasdet.errors import MetricError, OutputError, RunError
+from gasdet.evaluation.calibration import calibrator_of
 from gasdet.evaluation.text import first_line
 from gasdet.types import Reason
 
@@ -30,7 +31,8 @@ class Score:
         logit_real: The model's first logit.
         logit_synthetic: Its second; of three classes, logsumexp of the two synthetic ones, so that the softmax over the
             pair is the probability.
-        p_synthetic: Softmax in float64.
+        p_raw: Softmax of that pair in float64.
+        p_synthetic: The same after the detector's calibrator; equal to ``p_raw`` where it has none.
         inference_ms: Time of the forward pass that it was in, divided by that pass's samples, in milliseconds.
         batch_size: How many samples were in that pass.
     """
@@ -39,6 +41,7 @@ class Score:
     message: str
     logit_real: float | None
     logit_synthetic: float | None
+    p_raw: float | None
     p_synthetic: float | None
     inference_ms: float | None
     batch_size: int
@@ -67,6 +70,7 @@ class Scorer:
         self._seed = seed
         self._most: dict[tuple[int, ...], int] = {}  # samples of a shape that fit into memory together
         self._warm: set[tuple[int, ...]] = set()
+        self._calibrator: Any = None if detector.calibrator is None else calibrator_of(detector.calibrator)
 
     def score(self, batch: Array, key: int) -> list[Score]:
         """Score a batch.
@@ -101,7 +105,7 @@ class Scorer:
                 middle = start + count // 2
                 waiting += [(middle, stop), (start, middle)]
             elif isinstance(answer, _Failure):
-                scores.append(Score(answer.reason, answer.message, None, None, None, answer.inference_ms, 1))
+                scores.append(Score(answer.reason, answer.message, None, None, None, None, answer.inference_ms, 1))
             else:
                 scores += self._judge(*answer)
         return scores
@@ -148,16 +152,28 @@ class Scorer:
         count = len(logits)
         if self._time_limit_ms is not None and elapsed > self._time_limit_ms:
             said = f"{elapsed:.1f} ms a sample, over the limit of {self._time_limit_ms:g} ms"
-            return [Score(Reason.TIME_LIMIT, said, None, None, None, elapsed, count)] * count
+            return [Score(Reason.TIME_LIMIT, said, None, None, None, None, elapsed, count)] * count
         scores = []
         for row in logits.astype(np.float64):
             if not np.isfinite(row).all():
                 said = f"logits ({', '.join(f'{v:g}' for v in row)})"
-                scores.append(Score(Reason.NONFINITE_LOGITS, said, None, None, None, elapsed, count))
+                scores.append(Score(Reason.NONFINITE_LOGITS, said, None, None, None, None, elapsed, count))
                 continue
             real, synthetic = fold(row)
-            scores.append(Score(None, "", real, synthetic, probability(real, synthetic), elapsed, count))
+            raw = probability(real, synthetic)
+            calibrated = raw if self._calibrator is None else self._calibrated(real, synthetic)
+            scores.append(Score(None, "", real, synthetic, raw, calibrated, elapsed, count))
         return scores
+
+    def _calibrated(self, real: float, synthetic: float) -> float:
+        """P(synthetic) after the calibrator, which sees each sample by itself: batches cannot matter."""
+        pair = np.asarray(self._calibrator.apply(np.array([[real, synthetic]])), dtype=np.float64)
+        if pair.shape != (1, 2) or not np.isfinite(pair).all():
+            raise MetricError(
+                f"The calibrator of {self.detector.name} turns the logits ({real:g}, {synthetic:g}) into {pair.tolist()}; "
+                "leave it out with --no-calibrator, or calibrate with another method."
+            )
+        return probability(float(pair[0, 0]), float(pair[0, 1]))
 
 
 def device_works(device: str) -> bool:

@@ -128,7 +128,9 @@ def read_records(path: Path) -> pa.Table:
 
     try:
         with open(path, "rb") as file:
-            table = pq.ParquetFile(file, page_checksum_verification=True).read()
+            # Without threads: one of pyarrow's may still hold a buffer of this Python file when the interpreter ends, which
+            # then aborts.
+            table = pq.ParquetFile(file, page_checksum_verification=True).read(use_threads=False)
     except (OSError, pa.ArrowException) as error:
         raise RunError(f"{path}: the records cannot be read: {error}.") from error
     if not table.schema.equals(schema(), check_metadata=False) or _version(table) != RECORDS_VERSION:

@@ -186,7 +186,7 @@ def _enter(record: Record, score: Score) -> None:
     record.update(
         status=Status.OK.value,
         p_synthetic=score.p_synthetic,
-        p_raw=score.p_synthetic,
+        p_raw=score.p_raw,
         logit_real=score.logit_real,
         logit_synthetic=score.logit_synthetic,
         prediction=int(score.p_synthetic > 0.5),

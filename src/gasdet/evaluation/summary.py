@@ -6,7 +6,6 @@ What the cells and fields mean is in docs/metrics.md. Numbers come from the same
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,8 +17,9 @@ import numpy.typing as npt
 from gasdet.builtin.metrics import Metric, checked
 from gasdet.builtin.tally import VECTORISED, FloatArray, IntArray, Tally
 from gasdet.errors import RunError
+from gasdet.evaluation.columns import DetectorRecords, Mask, coded, detectors_of
 from gasdet.evaluation.intervals import LEVEL, MIN_GROUPS, bootstrap
-from gasdet.types import LABEL_REAL, LABEL_SYNTHETIC, MediaType, Reason, Status
+from gasdet.types import LABEL_REAL, LABEL_SYNTHETIC, MediaType, Status
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -42,7 +42,9 @@ CELL_INTERVALS = (
 ONE_CLASS = ("brier", "cross_entropy", "accuracy", "false_positive_rate", "false_negative_rate")
 """The metrics that a breakdown's cell with one class reports; the others are null there, even where they are defined."""
 
-Mask = npt.NDArray[np.bool_]
+
+BEFORE_CALIBRATION = ("combined_score", "mcc", "brier", "cross_entropy", "accuracy", "auroc", "ece")
+"""The metrics that a calibrated detector has for its scores before calibration too."""
 
 
 def summarise(
@@ -68,16 +70,13 @@ def summarise(
     Raises:
         RunError: The records do not hold exactly one outcome for each planned sample, or an ``ok`` row has no probability.
     """
-    columns = [c for c in (*_TEXTS, *_NUMBERS) if c in records.column_names]
-    records = records.select(columns).sort_by([("detector", "ascending"), ("sample_id", "ascending")])
-    detector, names = _codes(records, "detector")
+    run_ids = coded(records, "run_id")[1]
+    names = coded(records, "detector")[1]
     for name, count in (planned or {}).items():
         if count and name not in names:
             raise RunError(f"The records hold no row of detector {name!r}, which has {count} planned samples.")
-    run_ids = _codes(records, "run_id")[1]
     detectors: dict[str, Any] = {}
-    for code, name in sorted(enumerate(names), key=lambda pair: pair[1]):
-        part = _Part.of(records.filter(_pa().array(detector == code)), name)
+    for name, part in detectors_of(records):
         if planned is not None and planned.get(name) != part.status.size:
             raise RunError(f"Detector {name!r} has {part.status.size} records for {planned.get(name)} planned samples.")
         detectors[name] = {
@@ -97,103 +96,9 @@ def summarise(
     }
 
 
-_TEXTS = ("run_id", "detector", "sample_id", "dataset", "media_type", "generator", "group", "status", "reason")
-_NUMBERS = ("label", "p_synthetic", "weight", "decode_ms", "inference_ms")
-
-
-def _pa() -> Any:
-    import pyarrow
-
-    return pyarrow
-
-
-def _codes(table: pa.Table, name: str) -> tuple[IntArray, list[str]]:
-    """A text column as codes into a sorted list of its values; null reads as "" and so does an absent column."""
-    if name not in table.column_names:
-        return np.zeros(table.num_rows, dtype=np.int64), [""]
-    encoded = table[name].cast(_pa().string()).fill_null("").combine_chunks().dictionary_encode()
-    values = encoded.dictionary.to_pylist()
-    order = sorted(range(len(values)), key=values.__getitem__)
-    rank = np.empty(len(values), dtype=np.int64)
-    rank[order] = np.arange(len(values))
-    return rank[encoded.indices.to_numpy()], [values[i] for i in order]
-
-
-def _numbers(table: pa.Table, name: str, null: float) -> FloatArray:
-    if name not in table.column_names:
-        return np.full(table.num_rows, null)
-    column = table[name].cast(_pa().float64()).fill_null(null)
-    return np.asarray(column.to_numpy(), dtype=np.float64)
-
-
-@dataclass(frozen=True, slots=True)
-class _Part:
-    """One detector's records as arrays [N], in the order of their sample ids."""
-
-    status: npt.NDArray[np.str_]
-    label: IntArray  # -1: none
-    score: FloatArray
-    weight: FloatArray
-    group: IntArray
-    dataset: tuple[IntArray, list[str]]
-    generator: tuple[IntArray, list[str]]
-    media_type: tuple[IntArray, list[str]]
-    reason: tuple[IntArray, list[str]]
-    decode_ms: FloatArray
-    inference_ms: FloatArray
-
-    @classmethod
-    def of(cls, table: pa.Table, detector: str) -> _Part:
-        ids = table["sample_id"].to_pylist()
-        for one, following in itertools.pairwise(ids):
-            if one == following:
-                raise RunError(f"The records of detector {detector!r} hold more than one outcome for sample {one}.")
-        codes, statuses = _codes(table, "status")
-        unknown = set(statuses) - set(Status)
-        if unknown:
-            raise RunError(
-                f"The records of detector {detector!r} hold an unknown status: {', '.join(sorted(unknown))!r}."
-            )
-        part = cls(
-            status=np.array(statuses)[codes],
-            label=_numbers(table, "label", -1).astype(np.int64),
-            score=_numbers(table, "p_synthetic", math.nan),
-            weight=_numbers(table, "weight", 1.0),
-            group=_codes(table, "group")[0],
-            dataset=_codes(table, "dataset"),
-            generator=_codes(table, "generator"),
-            media_type=_codes(table, "media_type"),
-            reason=_codes(table, "reason"),
-            decode_ms=_numbers(table, "decode_ms", math.nan),
-            inference_ms=_numbers(table, "inference_ms", math.nan),
-        )
-        improbable = part.ok & ~((part.score >= 0.0) & (part.score <= 1.0))
-        if improbable.any():
-            first = int(np.flatnonzero(improbable)[0])
-            raise RunError(
-                f"Detector {detector!r} has status ok and p_synthetic {part.score[first]} for sample {ids[first]}; "
-                "a scored sample has a probability."
-            )
-        return part
-
-    @property
-    def ok(self) -> Mask:
-        return np.asarray(self.status == Status.OK.value)
-
-    @property
-    def error(self) -> Mask:
-        return np.asarray(self.status == Status.ERROR.value)
-
-    @property
-    def too_slow(self) -> Mask:
-        codes, names = self.reason
-        late = names.index(Reason.TIME_LIMIT.value) if Reason.TIME_LIMIT.value in names else -1
-        return np.asarray(self.error & (codes == late))
-
-
 @dataclass(frozen=True, slots=True)
 class _Summariser:
-    part: _Part
+    part: DetectorRecords
     resamples: int
     seed: int
     extra: Mapping[str, Metric]
@@ -205,11 +110,15 @@ class _Summariser:
         extra = {name: _guarded(name, metric, failures) for name, metric in self.extra.items()}
         metrics = self._metrics(everything, tuple(VECTORISED), extra)
         failed = [said for name, said in failures.items() if metrics[name]["value"] is None]
+        before = {}
+        if self.part.calibrated:
+            before["before_calibration"] = self._metrics(everything, BEFORE_CALIBRATION, score=self.part.raw)
         return {
             "counts": counts,
             "groups": int(np.unique(self.part.group[self.part.ok]).size),
             "reasons": self._reasons(),
             "metrics": metrics,
+            **before,
             "by_dataset": self._by_dataset(),
             "by_generator": self._by_generator(),
             "by_media_type": self._by_media_type(),
@@ -238,23 +147,30 @@ class _Summariser:
         found = [(names[i] or "unstated", int(n)) for i, n in enumerate(counts) if n]
         return dict(sorted(found, key=lambda pair: (-pair[1], pair[0])))
 
-    def _labelled(self, rows: Mask, *, errors_as_wrong: bool) -> tuple[IntArray, FloatArray, FloatArray]:
+    def _labelled(
+        self, rows: Mask, scores: FloatArray, *, errors_as_wrong: bool
+    ) -> tuple[IntArray, FloatArray, FloatArray]:
         """Labels, scores, weights of the scored samples; with the failed ones as surely wrong where asked."""
         part = self.part
         status = part.ok | part.error if errors_as_wrong else part.ok
         chosen = rows & status & (part.label >= 0)
         label = part.label[chosen]
-        score = np.where(part.ok[chosen], part.score[chosen], 1.0 - label)
+        score = np.where(part.ok[chosen], scores[chosen], 1.0 - label)
         return checked(label, score, part.weight[chosen])
 
     def _metrics(
-        self, rows: Mask, with_interval: Sequence[str], extra: Mapping[str, Metric] | None = None
+        self,
+        rows: Mask,
+        with_interval: Sequence[str],
+        extra: Mapping[str, Metric] | None = None,
+        score: FloatArray | None = None,
     ) -> dict[str, dict[str, float | None]]:
         part = self.part
+        scores = part.score if score is None else score
         chosen = rows & part.ok & (part.label >= 0)
         intervals = bootstrap(
             part.label[chosen],
-            part.score[chosen],
+            scores[chosen],
             part.group[chosen],
             part.weight[chosen],
             metrics=with_interval,
@@ -262,10 +178,12 @@ class _Summariser:
             resamples=self.resamples,
             seed=self.seed,
         )
-        values = _values(*self._labelled(rows, errors_as_wrong=False), extra or {})
-        as_wrong = _values(*self._labelled(rows, errors_as_wrong=True), extra or {})
+        values = _values(*self._labelled(rows, scores, errors_as_wrong=False), extra or {})
+        as_wrong = _values(*self._labelled(rows, scores, errors_as_wrong=True), extra or {})
         result: dict[str, dict[str, float | None]] = {}
         for name, value in values.items():
+            if score is not None and name not in with_interval:
+                continue
             interval = intervals.get(name)
             result[name] = {
                 "value": _finite(value),

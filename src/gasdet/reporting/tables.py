@@ -56,7 +56,7 @@ def comparison(summary: Mapping[str, Any]) -> Grid:
     """All detectors of a summary side by side: by modality, then the best combined score first.
 
     Each metric has its value, its 95 % interval on the line below and, for a detector with errors, the value when errors
-    count as wrong on a third line.
+    count as wrong on a third line. A calibrated detector has the same again for its scores before calibration.
     """
     detectors: Mapping[str, Mapping[str, Any]] = summary["detectors"]
     several = len({d["modality"] for d in detectors.values()}) > 1
@@ -75,6 +75,10 @@ def comparison(summary: Mapping[str, Any]) -> Grid:
                 *(_lines(_stacked(detector["metrics"][metric])[:lines]) for metric in HEADLINE),
             )
         )
+        before = detector.get("before_calibration")
+        if before:
+            title = _lines(("  before calibration", "  95 % interval", "  errors as wrong")[:lines])
+            rows.append((title, "", *(_lines(_stacked(before[metric])[:lines]) for metric in HEADLINE)))
     columns = (Column("detector", "left"), Column("samples"), *(Column(h) for h in HEADLINE.values()))
     notes = [f"{name}: {note}" for name, detector in detectors.items() for note in detector["notes"]]
     return Grid("", columns, tuple(rows), (_legend(summary), *notes))

@@ -1,0 +1,306 @@
+"""Fitting a calibrator: scored samples in, a calibrator and an honest report of what it does out.
+
+A share of the groups is kept back from the fit, and the report is made on it. docs/calibration.md says why, and what the
+report means.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gasdet.builtin.metrics import checked
+from gasdet.builtin.tally import VECTORISED, FloatArray, IntArray, Tally
+from gasdet.bundle.calibration import CalibratorFile
+from gasdet.errors import DataError, MetricError, UsageError
+from gasdet.evaluation.calibration import calibrator_class
+from gasdet.evaluation.intervals import MIN_GROUPS, bootstrap
+from gasdet.evaluation.operating import operating_point
+from gasdet.version import __version__
+
+if TYPE_CHECKING:
+    from gasdet.evaluation.finished import Run
+
+REPORTED = ("cross_entropy", "brier", "ece", "combined_score", "mcc", "accuracy", "auroc")
+"""The metrics of the report."""
+
+DEFAULT_TEST_FRACTION = 0.3
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredSamples:
+    """The labelled samples that one detector has scored in a run, N of them, in the order of the run.
+
+    Attributes:
+        detector: Its name.
+        weights_sha256: Of its weights.
+        description: Of the data.
+        fingerprint: Of the data.
+        sample_ids: [N].
+        groups: [N].
+        splits: [N], as the data state them.
+        logits: float64 [N, 2], the model's own.
+        labels: int64 [N].
+        weights: float64 [N].
+    """
+
+    detector: str
+    weights_sha256: str
+    description: str
+    fingerprint: str
+    sample_ids: npt.NDArray[Any]
+    groups: npt.NDArray[Any]
+    splits: npt.NDArray[Any]
+    logits: FloatArray
+    labels: IntArray
+    weights: FloatArray
+
+    @classmethod
+    def of_run(cls, run: Run, detector: str | None = None) -> ScoredSamples:
+        """The scored and labelled samples of a finished run.
+
+        Args:
+            run: The run.
+            detector: Its name; may be left out where the run has one.
+
+        Raises:
+            UsageError: The run has no such detector, or several and none is named.
+            DataError: No labelled sample was scored.
+            RunError: The records cannot be read.
+        """
+        known = run.config["configuration"]["detectors"]
+        if detector is None and len(known) > 1:
+            raise UsageError(f"{run.path}: this run has several detectors; choose one of {', '.join(sorted(known))}.")
+        name = detector if detector is not None else next(iter(known))
+        if name not in known:
+            raise UsageError(f"{run.path}: this run has no detector {name!r}, but {', '.join(sorted(known))}.")
+        wanted = (
+            "detector",
+            "sample_id",
+            "group",
+            "split",
+            "status",
+            "label",
+            "weight",
+            "logit_real",
+            "logit_synthetic",
+        )
+        records = run.records()
+        columns = {c: records[c].to_pylist() for c in wanted}
+        rows = [
+            i
+            for i, label in enumerate(columns["label"])
+            if columns["detector"][i] == name and columns["status"][i] == "ok" and label is not None
+        ]
+        if not rows:
+            raise DataError(f"{run.path}: no labelled sample was scored, so there is nothing to calibrate on.")
+
+        def column(key: str, dtype: Any) -> npt.NDArray[Any]:
+            return np.array([columns[key][i] for i in rows], dtype=dtype)
+
+        return cls(
+            detector=name,
+            weights_sha256=known[name]["weights"]["sha256"],
+            description=str(run.config["data"]["description"]),
+            fingerprint=str(run.config["configuration"]["data"]["fingerprint"]),
+            sample_ids=column("sample_id", np.str_),
+            groups=np.array([columns["group"][i] or columns["sample_id"][i] for i in rows], dtype=np.str_),
+            splits=column("split", np.str_),
+            logits=np.stack([column("logit_real", np.float64), column("logit_synthetic", np.float64)], axis=1),
+            labels=column("label", np.int64),
+            weights=column("weight", np.float64),
+        )
+
+    def part(self, rows: npt.NDArray[np.bool_]) -> ScoredSamples:
+        """Some of the samples."""
+        arrays = ("sample_ids", "groups", "splits", "logits", "labels", "weights")
+        return dataclasses.replace(self, **{name: getattr(self, name)[rows] for name in arrays})
+
+    def described(self) -> dict[str, Any]:
+        """What a calibrator.json says of them."""
+        return {
+            "description": self.description,
+            "fingerprint": self.fingerprint,
+            "split": ", ".join(sorted(set(self.splits.tolist()) - {""})),
+            "samples": int(self.labels.size),
+            "real": int((self.labels == 0).sum()),
+            "synthetic": int((self.labels == 1).sum()),
+            "groups": int(np.unique(self.groups).size),
+            "sample_ids_sha256": hashlib.sha256("\n".join(sorted(self.sample_ids.tolist())).encode()).hexdigest(),
+        }
+
+
+def fit_calibrator(
+    data: ScoredSamples,
+    *,
+    method: str,
+    fpr: Sequence[float] = (),
+    test: ScoredSamples | None = None,
+    test_fraction: float = DEFAULT_TEST_FRACTION,
+    seed: int = 0,
+    resamples: int = 1000,
+) -> CalibratorFile:
+    """Fit a calibrator, find the thresholds asked for, and report both on samples that took no part.
+
+    Args:
+        data: The calibration split.
+        method: Name of a calibrator component.
+        fpr: False positive rates to find thresholds for.
+        test: What to report on; None keeps ``test_fraction`` of the groups of ``data`` back for it.
+        test_fraction: Between 0 and 1.
+        seed: Of the choice of those groups, and of the bootstrap.
+        resamples: Of the bootstrap; 0 for no intervals.
+
+    Raises:
+        UsageError: There is no such method, or an option is unusable.
+        DataError: Too few samples (with the number needed), or the report's samples were scored with other weights or are
+            among those of the fit.
+        MetricError: The calibrator cannot be fitted.
+    """
+    component, entry = calibrator_class(method)
+    if not 0.0 < test_fraction < 1.0:
+        raise UsageError(f"The share that is kept back for the report is between 0 and 1, not {test_fraction:g}.")
+    notes: list[str] = []
+    fitting, judged = _parts(data, test, test_fraction, seed, notes)
+    _check_numbers(method, int(component.minimum_samples), data, fitting, judged)
+    calibrator = component.fit(fitting.logits, fitting.labels, fitting.weights, **entry.spec.options)
+    before = _report(judged, probabilities(judged.logits), resamples, seed)
+    calibrated = probabilities(calibrator.apply(judged.logits))
+    after = _report(judged, calibrated, resamples, seed)
+    on_fit = probabilities(calibrator.apply(fitting.logits))
+    points = [
+        operating_point(rate, fitting.labels, on_fit, fitting.groups, (judged.labels, calibrated, judged.groups))
+        for rate in sorted(set(fpr))
+    ]
+    notes += _notes(component, calibrator, before, after)
+    return CalibratorFile(
+        method=entry.qualified if entry.plugin.name != "builtin" else entry.spec.name,
+        parameters=calibrator.parameters(),
+        detector=data.detector,
+        weights_sha256=data.weights_sha256,
+        fitted_on=fitting.described(),
+        judged_on=judged.described(),
+        before=before,
+        after=after,
+        thresholds=tuple(points),
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        versions={"gasdet": __version__, "method": entry.plugin.origin},
+        notes=tuple(notes),
+    )
+
+
+def probabilities(logits: npt.ArrayLike) -> FloatArray:
+    """P(synthetic) of logits [N, 2], float64 [N].
+
+    Raises:
+        MetricError: They are not finite.
+    """
+    pair = np.asarray(logits, dtype=np.float64)
+    if pair.ndim != 2 or pair.shape[1] != 2 or not np.isfinite(pair).all():
+        raise MetricError("The calibrator gives logits that are not finite; choose another method.")
+    margin = pair[:, 1] - pair[:, 0]
+    small = np.exp(-np.abs(margin))
+    return np.where(margin >= 0.0, 1.0 / (1.0 + small), small / (1.0 + small))
+
+
+def kept_back(data: ScoredSamples, fraction: float, seed: int) -> npt.NDArray[np.bool_]:
+    """[N]: the samples of the groups that are kept back: the first of each kind by a hash of seed and group.
+
+    Groups of real samples, of synthetic ones, and of both are chosen from separately, so that both parts have all of them. The
+    choice does not depend on the order of the samples, and a group that is kept back stays so when samples are added near it.
+    """
+    names, place = np.unique(data.groups, return_inverse=True)
+    synthetic = np.bincount(place, weights=data.labels == 1) > 0
+    real = np.bincount(place, weights=data.labels == 0) > 0
+    digests = np.array([hashlib.sha256(f"{seed}\0{name}".encode()).hexdigest() for name in names.tolist()])
+    chosen = np.zeros(names.size, dtype=np.bool_)
+    for kind in (real & ~synthetic, synthetic & ~real, real & synthetic):
+        members = np.flatnonzero(kind)
+        members = members[np.argsort(digests[members])]
+        chosen[members[: round(fraction * members.size)]] = True
+    return np.asarray(chosen[place])
+
+
+def _parts(
+    data: ScoredSamples, test: ScoredSamples | None, fraction: float, seed: int, notes: list[str]
+) -> tuple[ScoredSamples, ScoredSamples]:
+    if test is None:
+        back = kept_back(data, fraction, seed)
+        return data.part(~back), data.part(back)
+    if test.weights_sha256 != data.weights_sha256:
+        raise DataError(
+            f"{test.description} was scored with other weights ({test.weights_sha256[:16]}…) than {data.description} "
+            f"({data.weights_sha256[:16]}…); score both with the same."
+        )
+    shared = int(np.isin(test.sample_ids, data.sample_ids).sum())
+    if shared:
+        raise DataError(
+            f"{shared:,} of {test.labels.size:,} samples of {test.description} are in the calibration data too, where nothing "
+            "can be reported on; give other data for the report, or leave it out to keep a share of the groups back."
+        )
+    near = np.isin(test.groups, data.groups)
+    if near.any():
+        notes.append(f"{int(near.sum()):,} samples are left out of the report: samples of their groups were fitted on.")
+    return data, test.part(~near)
+
+
+def _check_numbers(
+    method: str, needed: int, data: ScoredSamples, fitting: ScoredSamples, judged: ScoredSamples
+) -> None:
+    def counts(part: ScoredSamples) -> str:
+        return f"{int((part.labels == 0).sum()):,} real and {int((part.labels == 1).sum()):,} synthetic"
+
+    if any(int((fitting.labels == label).sum()) < needed for label in (0, 1)):
+        rest = "" if fitting is data else f", of {counts(data)} in all: the others are kept back for the report"
+        raise DataError(
+            f"{data.description}: the calibrator {method!r} needs at least {needed:,} real and {needed:,} synthetic samples to "
+            f"be fitted on, and there are {counts(fitting)}{rest}; give more data, or choose a method with fewer parameters."
+        )
+    if any(not (judged.labels == label).any() for label in (0, 1)):
+        raise DataError(
+            f"{judged.description}: the report needs real and synthetic samples that are not fitted on, at least 1 of each, "
+            f"and there are {counts(judged)}; give more groups, or other data for the report with --test."
+        )
+
+
+def _report(part: ScoredSamples, scores: FloatArray, resamples: int, seed: int) -> dict[str, dict[str, float | None]]:
+    """Each metric's value and interval, None where it is undefined."""
+    intervals = bootstrap(
+        part.labels, scores, part.groups, part.weights, metrics=REPORTED, resamples=resamples, seed=seed
+    )
+    tally = Tally.of(*checked(part.labels, scores, part.weights))
+    report: dict[str, dict[str, float | None]] = {}
+    for name in REPORTED:
+        value, interval = float(VECTORISED[name](tally)), intervals[name]
+        report[name] = {
+            "value": value if np.isfinite(value) else None,
+            "low": interval.low if interval else None,
+            "high": interval.high if interval else None,
+        }
+    return report
+
+
+def _notes(component: Any, calibrator: Any, before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    """What a reader of the numbers must know, in sentences."""
+    notes = []
+    line = calibrator.affine() if hasattr(calibrator, "affine") else None
+    if line is not None and (line[0] <= 0.01 or line[0] >= 100.0):
+        why = "no better than chance" if line[0] <= 0.01 else "without an error on this data"
+        notes.append(
+            f"The slope ended at its bound, {line[0]:g}: the detector is {why}, which calibration cannot answer."
+        )
+    if not component.monotone:
+        notes.append("This method makes ties: the order of samples is kept, AUROC may change.")
+    worse = [n for n in ("cross_entropy", "brier") if (after[n]["value"] or 0.0) > (before[n]["value"] or 0.0)]
+    if worse:
+        notes.append("On samples that it was not fitted on, the calibrator makes things worse; leave it out.")
+    if before["brier"]["low"] is None:
+        notes.append(f"No intervals: a class has fewer than {MIN_GROUPS} groups in the part for the report.")
+    return notes
