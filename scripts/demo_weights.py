@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -39,7 +40,7 @@ def main() -> None:
             continue
         with tempfile.TemporaryDirectory() as folder:
             gasdet = str(Path(sysconfig.get_path("scripts")) / "gasdet")
-            command = [gasdet, "train", "--plugin", spec.name, "--data", "demo", "--out", folder]
+            command = [gasdet, "train", "--plugin", spec.name, "--data", "demo", "--device", "cpu", "--out", folder]
             print("$", *command, flush=True)
             if subprocess.run(command, env=os.environ, check=False).returncode:
                 sys.exit(f"{spec.name}: the training failed")
@@ -53,7 +54,15 @@ def main() -> None:
         text = plugin.read_text(encoding="utf-8")
         if demo.sha256 not in text:
             sys.exit(f"{plugin} does not state the old sha256 {demo.sha256}; put in {digest} by hand")
-        plugin.write_text(text.replace(demo.sha256, digest), encoding="utf-8")
+        text = text.replace(demo.sha256, digest)
+        if demo.size_bytes != size:
+            stated = {f"size_bytes={demo.size_bytes}", f"size_bytes={demo.size_bytes:_}"} & set(
+                re.findall(r"size_bytes=[\d_]+", text)
+            )
+            if len(stated) != 1:
+                sys.exit(f"{plugin} does not state the old size {demo.size_bytes}; put in {size} by hand")
+            text = text.replace(stated.pop(), f"size_bytes={size:_}")
+        plugin.write_text(text, encoding="utf-8")
         print(f"{spec.name}: new file of {size} bytes, sha256 {digest} (was {demo.sha256})")
 
 

@@ -37,8 +37,10 @@ def test_a_component(gasdet: Gasdet) -> None:
     done = gasdet("info", "share_above_half")
     assert "gasdet_testimage.metric:share_above_half" in done.stdout
     assert "testimage, from gasdet-testimage 1.2.0" in done.stdout
-    document = json.loads(gasdet("info", "combined_score", "--json").stdout)
-    assert (document["kind"], document["plugin"]["distribution"]) == ("metric", "gasdet")
+    documents = json.loads(gasdet("info", "combined_score", "--json").stdout)
+    assert [d["kind"] for d in documents] == ["loss", "metric"]
+    document = documents[1]
+    assert document["plugin"]["distribution"] == "gasdet"
     assert document["higher_is_better"] is True
 
 

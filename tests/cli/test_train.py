@@ -1,7 +1,8 @@
-"""``gasdet train`` hands over what the user chose; the training itself has its own tests."""
+"""``gasdet train`` hands over what the user chose; the training itself has its own tests, also through the command."""
 
 from __future__ import annotations
 
+import datetime
 import json
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from click.testing import CliRunner, Result
 
 import gasdet.training
 from gasdet.cli.group import gasdet as cli
+from gasdet.training.record import Trained
 
 pytestmark = pytest.mark.usefixtures("with_plugins")
 
@@ -26,31 +28,52 @@ def test_a_detector_without_a_recipe_cannot_be_trained(labelled: Path, tmp_path:
     assert "recipe" in result.stderr
 
 
+BEST = {"stage": 0, "epoch": 3, "step": 9, "val_loss": 0.25, "val_combined_score": 0.5, "val_auroc": None}
+RECORD = {
+    "detector": "edges",
+    "seconds": 1.5,
+    "weights": {"sha256": "ab"},
+    "data": {
+        "description": "some",
+        "train": {"real": 1200, "synthetic": 7, "failed": 0},
+        "validation": {"real": 3, "synthetic": 2, "failed": 0},
+        "validation_from": "by hand",
+    },
+    "result": {"stages": [{"best": BEST, "epochs": 4, "steps": 12, "stopped": "early"}]},
+}
+
+
 @pytest.fixture
 def received(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """What the training was called with."""
     got: dict[str, Any] = {}
 
-    def train_detector(spec: Any, dataset: Any, out: Path, options: Any, progress: Any, *, origin: str) -> Path:
-        got.update(spec=spec, dataset=dataset, out=out, options=options, origin=origin)
-        return out / "model.safetensors"
+    def train_detector(spec: Any, data: Any, out: Path, options: Any, progress: Any, *, origin: str) -> Trained:
+        got.update(spec=spec, data=data, out=out, options=options, origin=origin, progress=progress)
+        return Trained(out / "model.safetensors", RECORD)
 
-    monkeypatch.setattr(gasdet.training, "train_detector", train_detector)
+    monkeypatch.setattr(gasdet.training, "train_detector", train_detector, raising=False)
     return got
 
 
 def test_every_option_arrives(labelled: Path, tmp_path: Path, received: dict[str, Any]) -> None:
+    (tmp_path / "r.yaml").write_text("epochs: 3")
     result = train(
         "--plugin", "edges", "--data", labelled, "--out", tmp_path / "out", "--val-fraction", "0.3", "--set", "epochs=2",
         "--set", "learning_rate=1e-3", "--backbone", "b.safetensors", "--limit", "6", "--seed", "5", "--device", "cpu",
-        "--batch-size", "3", "--workers", "2", "--decode-timeout", "7", "--offline", "--json",
+        "--batch-size", "3", "--workers", "2", "--decode-timeout", "7", "--offline", "--json", "--recipe",
+        tmp_path / "r.yaml", "--reward", "--weights", "demo", "--split-by", "generator", "--hold-out", "gan", "--hold-out",
+        "vae", "--released-after", "2024-06", "--restart",
     )  # fmt: skip
     assert result.exit_code == 0, result.stderr
-    assert json.loads(result.stdout)["weights"] == str(tmp_path / "out" / "model.safetensors")
+    document = json.loads(result.stdout)
+    assert document["weights"] == str(tmp_path / "out" / "model.safetensors")
+    assert document["result"] == RECORD["result"]
     options = received["options"]
     assert (received["spec"].name, received["origin"]) == ("edges", "gasdet-testimage 1.2.0")
-    assert len(received["dataset"].samples) == 6
+    assert len(received["data"].dataset.samples) == 6
     assert options.settings == ("seed=5", "epochs=2", "learning_rate=1e-3")
+    assert options.recipe_files == (tmp_path / "r.yaml",)
     assert (options.val_fraction, options.backbone, options.device, options.offline) == (
         0.3,
         "b.safetensors",
@@ -58,12 +81,55 @@ def test_every_option_arrives(labelled: Path, tmp_path: Path, received: dict[str
         True,
     )
     assert (options.batch_size, options.workers, options.decode_timeout) == (3, 2, 7.0)
+    assert (options.reward, options.weights, options.restart) == (True, "demo", True)
+    assert (options.split_by, options.hold_out) == ("generator", ("gan", "vae"))
+    assert options.released_after == datetime.date(2024, 6, 1)
 
 
 def test_without_a_seed_the_recipe_s_own_counts(labelled: Path, tmp_path: Path, received: dict[str, Any]) -> None:
     result = train("--plugin", "edges", "--data", labelled, "--out", tmp_path / "out")
     assert received["options"].settings == ()
     assert result.stdout.splitlines() == [
+        "Trained on 1,200 real and 7 synthetic samples, chosen on 3 real and 2 synthetic samples (by hand)",
+        "kept epoch 3 of 4: loss 0.2500, combined_score 0.5000",
+        "These figures chose the weights: they are optimistic. Judge on other data.",
         f"Weights: {tmp_path / 'out' / 'model.safetensors'}",
         f"Use them: gasdet evaluate --plugin edges --weights {tmp_path / 'out' / 'model.safetensors'}",
     ]
+
+
+@pytest.mark.parametrize(
+    ("text", "date"), [("2024", (2024, 1, 1)), ("2024-11", (2024, 11, 1)), ("2024-11-30", (2024, 11, 30))]
+)
+def test_dates(labelled: Path, tmp_path: Path, received: dict[str, Any], text: str, date: tuple[int, int, int]) -> None:
+    train("--plugin", "edges", "--data", labelled, "--out", tmp_path / "out", "--released-after", text)
+    assert received["options"].released_after == datetime.date(*date)
+
+
+@pytest.mark.parametrize("text", ["soon", "2024-13", "24", "2024-02-30", "2024-1-1-1"])
+def test_what_is_no_date(labelled: Path, tmp_path: Path, received: dict[str, Any], text: str) -> None:
+    result = train("--plugin", "edges", "--data", labelled, "--out", tmp_path / "out", "--released-after", text)
+    assert result.exit_code == 2
+    assert "is no date like 2024, 2024-06 or 2024-06-15" in result.stderr
+    assert not received
+
+
+def test_one_source_of_data_is_needed(labelled: Path, tmp_path: Path, received: dict[str, Any]) -> None:
+    for words in ((), ("--data", labelled, "--features", "x.parquet"), ("--data", labelled, "--train-csv", "x.csv")):
+        result = train("--plugin", "edges", *words, "--out", tmp_path / "out")
+        assert result.exit_code == 2
+        assert "one of --data, --train-csv and --features" in result.stderr
+    assert not received
+
+
+def test_only_the_first_of_several_processes_prints(
+    labelled: Path, tmp_path: Path, received: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from gasdet.evaluation.progress import Silent
+
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    result = train("--plugin", "edges", "--data", labelled, "--out", tmp_path / "out")
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert "Trained" not in result.stderr
+    assert isinstance(received["progress"], Silent)

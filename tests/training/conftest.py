@@ -51,6 +51,12 @@ _TOY = '''
         def forward(self, x):
             return self.classify(self.features(x))
 
+        def forward_with_embeddings(self, x):
+            return self.classify_with_embeddings(self.features(x))
+
+        def classify_with_embeddings(self, features):
+            return self.classify(features), nn.functional.normalize(features, dim=-1)
+
 
     def build(weights=None, /, gain=1.0):
         model = Toy(gain)
@@ -98,6 +104,43 @@ def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ToyPlugin:
         recipe=f"{name}_recipe:RECIPE",
     )
     return ToyPlugin(spec, importlib.import_module(f"{name}_recipe").RECIPE)
+
+
+_TOY_PLUGIN = """
+    from gasdet import DetectorSpec, Modality, hookimpl
+
+    TOY = DetectorSpec(
+        name="toy",
+        modality=Modality.IMAGE,
+        target="gasdet_toy.model",
+        summary="toy",
+        preprocessing={"resize": [16, 16]},
+        recipe="gasdet_toy.recipe:RECIPE",
+    )
+
+    @hookimpl
+    def register_models(register):
+        register(TOY)
+"""
+
+
+@pytest.fixture
+def toy_site(tmp_path: Path) -> Path:
+    """A folder for PYTHONPATH with the toy as an installed plugin, for commands in processes of their own."""
+    site = tmp_path / "toy-site"
+    package, info = site / "gasdet_toy", site / "gasdet_toy-1.0.dist-info"
+    package.mkdir(parents=True)
+    info.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "model.py").write_text(textwrap.dedent(_TOY))
+    (package / "plugin.py").write_text(textwrap.dedent(_TOY_PLUGIN))
+    (package / "recipe.py").write_text(
+        "from gasdet import Recipe\n"
+        "RECIPE = Recipe(builder='gasdet_toy.model:build', head=('head',), needs_backbone=False, epochs=3, batch_size=4)\n"
+    )
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: gasdet-toy\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[gasdet]\ntoy = gasdet_toy.plugin\n")
+    return site
 
 
 def make_sample(path: Path, label: int | None, *, group: str = "", split: str = "") -> Sample:

@@ -1,104 +1,106 @@
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
-from gasdet.data import Dataset
-from gasdet.errors import DataError
-from gasdet.training.data import split_samples
-from gasdet.types import Locator, MediaType, Modality, Reason, Sample, sample_id
+from gasdet.errors import UsageError
+from gasdet.training import DataChoice, load_chosen_data, load_training_data
+from gasdet.training.data import balanced_rows
+from gasdet.types import Locator, MediaType, Modality, Sample, sample_id
 
 
-def sample(name: str, label: int | None, group: str = "", split: str = "") -> Sample:
+def sample(name: str, label: int) -> Sample:
     return Sample(
         sample_id=sample_id("d", name),
         dataset="d",
         member=name,
         locator=Locator("file", name),
         modality=Modality.IMAGE,
-        media_type=None if label is None else (MediaType.REAL, MediaType.SYNTHETIC)[label],
-        group=group or name,
-        split=split,
+        media_type=(MediaType.REAL, MediaType.SYNTHETIC)[label],
+        group=name,
     )
 
 
-def dataset(samples: list[Sample]) -> Dataset:
-    return Dataset(samples=tuple(samples), fingerprint="0", description="d", is_demo=False)
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    root = tmp_path / "pictures"
+    for folder in ("real", "synthetic"):
+        (root / folder).mkdir(parents=True)
+        for i in range(4):
+            Image.new("RGB", (8, 8), (i, i, i)).save(root / folder / f"{i}.png")
+    return root
 
 
-def test_stated_splits_are_kept_and_test_is_left_out() -> None:
-    samples = [
-        sample(f"{split}-{label}-{i}", label, split=split)
-        for split in ("train", "Val", "test")
-        for label in (0, 1)
-        for i in range(3)
-    ]
-    samples.append(sample("nolabel", None, split="train"))
-    samples.append(dataclasses.replace(sample("bad", 0), skip=Reason.LABEL_UNREADABLE))
-    split = split_samples(dataset(samples), 0.2, 0)
-    assert {s.split for s in split.train} == {"train"}
-    assert {s.split for s in split.validation} == {"Val"}
-    assert len(split.train) == len(split.validation) == 6
-    assert split.left_out == {"belongs to split 'test'": 6, "no label": 1, "skipped: label_unreadable": 1}
-    assert sum(split.left_out.values()) + len(split.train) + len(split.validation) == len(samples)
+def test_folder_data_loads(pictures: Path) -> None:
+    (pictures / "real" / "song.wav").write_bytes(b"RIFF\x00\x00\x00\x00WAVEfmt ")
+    loaded = load_training_data(pictures, modality=Modality.IMAGE)
+    assert sorted(s.label for s in loaded.samples) == [0] * 4 + [1] * 4
+    chosen = load_chosen_data(DataChoice(data=(pictures,), limit=4), Modality.IMAGE)
+    assert (len(chosen.dataset.samples), chosen.val, chosen.stored) == (4, None, None)
 
 
-def test_groups_are_held_out_whole_and_by_class() -> None:
-    samples = [sample(f"{g}-{i}", g % 2, group=f"g{g}") for g in range(100) for i in range(3)]
-    split = split_samples(dataset(samples), 0.2, 7)
-    assert {s.group for s in split.train}.isdisjoint({s.group for s in split.validation})
-    for label in (0, 1):
-        held_out = sum(s.label == label for s in split.validation)
-        assert 30 <= held_out <= 32  # a fifth of 150, and at most the rest of a group
-    assert len(split.train) + len(split.validation) == 300
+def test_validation_data_of_their_own(pictures: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    pictures.rename(other)
+    for label in ("real", "synthetic"):
+        (pictures / label).mkdir(parents=True)
+        (other / label / "3.png").rename(pictures / label / "3.png")
+    chosen = load_chosen_data(DataChoice(data=(other,), val=(pictures,)), Modality.IMAGE)
+    assert chosen.val is not None
+    assert (len(chosen.dataset.samples), len(chosen.val.samples)) == (6, 2)
 
 
-def test_the_choice_depends_on_the_seed_and_not_on_the_order() -> None:
-    samples = [sample(f"s{i}", i % 2) for i in range(60)]
-    one = {s.member for s in split_samples(dataset(samples), 0.25, 1).validation}
-    assert one == {s.member for s in split_samples(dataset(samples[::-1]), 0.25, 1).validation}
-    assert one != {s.member for s in split_samples(dataset(samples), 0.25, 2).validation}
+def test_tables_with_a_root(pictures: Path, tmp_path: Path) -> None:
+    for name, numbers in (("train", (0, 1, 2)), ("val", (3,))):
+        rows = [f"{label}/{i}.png,{label}" for label in ("real", "synthetic") for i in numbers]
+        (tmp_path / f"{name}.csv").write_text("path,label\n" + "\n".join(rows) + "\n")
+    choice = DataChoice(train_csv=tmp_path / "train.csv", val_csv=tmp_path / "val.csv", data_root=pictures)
+    chosen = load_chosen_data(choice, Modality.IMAGE)
+    assert chosen.val is not None
+    assert (len(chosen.dataset.samples), len(chosen.val.samples)) == (6, 2)
+    assert all(Path(s.locator.path).is_file() for s in (*chosen.dataset.samples, *chosen.val.samples))
 
 
-def test_more_data_only_adds() -> None:
-    samples = [sample(f"s{i}", i % 2) for i in range(200)]
-    small = {s.member for s in split_samples(dataset(samples[:100]), 0.2, 0).validation}
-    large = {s.member for s in split_samples(dataset(samples), 0.2, 0).validation}
-    assert len(small & large) > 0.5 * len(small)
+def test_stored_vectors(tmp_path: Path) -> None:
+    file = tmp_path / "vectors.parquet"
+    rng = np.random.default_rng(0)
+    pq.write_table(pa.table({"features": rng.normal(size=(6, 3)).tolist(), "label": [0, 1] * 3}), file)
+    chosen = load_chosen_data(DataChoice(features=file), Modality.VIDEO)
+    assert chosen.stored is not None
+    assert chosen.stored.features.shape == (6, 3)
+    assert [s.label for s in chosen.dataset.samples] == [0, 1] * 3
 
 
 @pytest.mark.parametrize(
-    "samples",
+    ("choice", "message"),
     [
-        [sample(f"s{i}", 0) for i in range(10)],
-        [sample(f"s{i}", i % 2, group="one") for i in range(10)],
-        [sample(f"t{i}", i % 2, split="train") for i in range(10)] + [sample("v", 0, split="val")],
-        [sample(f"t{i}", i % 2, split="test") for i in range(10)],
-        [],
+        (DataChoice(), "one of --data, --train-csv and --features"),
+        (DataChoice(data=("a",), features=Path("b")), "one of --data"),
+        (DataChoice(train_csv=Path("a"), val=("b",)), "from --val-csv, and --data from --val"),
+        (DataChoice(data=("a",), val_csv=Path("b")), "from --val-csv, and --data from --val"),
+        (DataChoice(data=("a",), val=("c",), val_csv=Path("b")), "both name the validation data"),
+        (DataChoice(data=("a",), data_root=Path("b")), "name such a table"),
+        (DataChoice(features=Path("a"), limit=3), "are for media"),
+        (DataChoice(train_csv=Path("a"), datasets=("x",)), "is one"),
     ],
 )
-def test_both_classes_are_needed_in_both_parts(samples: list[Sample]) -> None:
-    with pytest.raises(DataError, match="needs both classes"):
-        split_samples(dataset(samples), 0.2, 0)
+def test_options_that_do_not_go_together(choice: DataChoice, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        load_chosen_data(choice, Modality.IMAGE)
 
 
-def test_a_group_in_two_splits_is_a_leak() -> None:
-    samples = [sample(f"{split}{i}", i % 2, group=f"g{i}", split=split) for split in ("train", "val") for i in range(6)]
-    with pytest.raises(DataError, match=r"6 groups, e\.g\. 'g0', are in both"):
-        split_samples(dataset(samples), 0.2, 0)
-
-
-def test_folder_data_loads(tmp_path: Path) -> None:
-    from PIL import Image
-
-    from gasdet.training import load_training_data
-
-    for folder in ("real", "synthetic"):
-        (tmp_path / folder).mkdir()
-        for i in range(4):
-            Image.new("RGB", (8, 8), (i, i, i)).save(tmp_path / folder / f"{i}.png")
-    (tmp_path / "real" / "song.wav").write_bytes(b"RIFF\x00\x00\x00\x00WAVEfmt ")
-    loaded = load_training_data(tmp_path, modality=Modality.IMAGE)
-    assert sorted(s.label for s in loaded.samples) == [0] * 4 + [1] * 4
+def test_the_larger_class_is_cut_to_the_smaller_by_hash() -> None:
+    samples = [sample(f"s{i}", int(i % 5 == 0)) for i in range(100)]
+    rows = balanced_rows(samples, 3)
+    labels = [samples[row].label for row in rows]
+    assert (labels.count(0), labels.count(1)) == (20, 20)
+    assert rows == sorted(set(rows))
+    assert rows == balanced_rows(samples, 3)
+    assert rows != balanced_rows(samples, 4)
+    backwards = {samples[::-1][row].member for row in balanced_rows(samples[::-1], 3)}
+    assert backwards == {samples[row].member for row in rows}

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import pickle
+import subprocess
+import sys
+import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +19,8 @@ from PIL import Image
 
 from gasdet.errors import PluginError
 from gasdet.evaluation.pipeline import DecodePool
+from gasdet.media import decode
+from gasdet.training.duplicates import digest
 from gasdet.training.feature_cache import FeatureCache
 from gasdet.training.features import FeatureSet, backbone_sha256, extract_features, feature_key
 from gasdet.types import Modality, Preprocessing, Reason, Sample
@@ -91,6 +97,73 @@ def test_nothing_is_computed_twice_after_an_interruption(
     assert module.calls == [4, 4]
     assert found.computed == 8
     assert_aligned(found)
+
+
+KILLED = """
+    import pickle, sys
+    from pathlib import Path
+    from gasdet.evaluation.pipeline import DecodePool
+    from gasdet.training import feature_cache
+    from gasdet.training.features import extract_features
+
+    feature_cache._PART_ROWS = 4
+    site, name, job, root = sys.argv[1:]
+    sys.path.insert(0, site)
+    module = __import__(name).build()
+    features = module.features
+
+    def slow(x):
+        if len(module.calls) == 5:
+            print("ten computed", flush=True)
+            sys.stdin.read()
+        return features(x)
+
+    module.features = slow
+    samples, preprocessing = pickle.loads(Path(job).read_bytes())
+    with DecodePool(workers=1, timeout=20.0) as pool:
+        cache = feature_cache.FeatureCache(Path(root), {})
+        extract_features(module, samples, preprocessing, pool=pool, cache=cache, batch_size=2)
+"""
+
+
+def test_a_killed_extraction_goes_on_from_its_last_part(
+    toy: Any, tiny_samples: Callable[..., list[Sample]], module: torch.nn.Module, pool: DecodePool, tmp_path: Path
+) -> None:
+    samples = tiny_samples(20)
+    (tmp_path / "job").write_bytes(pickle.dumps((samples, PREPROCESSING)))
+    arguments = [str(tmp_path / "site"), toy.spec.target, str(tmp_path / "job"), str(tmp_path / "cache")]
+    command = [sys.executable, "-c", textwrap.dedent(KILLED), *arguments]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline().strip() == "ten computed"
+        process.kill()
+    found = extract_features(
+        module, samples, PREPROCESSING, pool=pool, cache=FeatureCache(tmp_path / "cache", {}), batch_size=4
+    )
+    assert found.computed == 12  # two parts of four were on disk
+    assert module.calls == [4, 4, 4]
+    assert_aligned(found)
+
+
+def test_equal_files_are_computed_once_and_have_equal_digests(
+    tiny_samples: Callable[..., list[Sample]], module: torch.nn.Module, pool: DecodePool, tmp_path: Path
+) -> None:
+    samples = tiny_samples(6)
+    Path(samples[4].locator.path).write_bytes(Path(samples[1].locator.path).read_bytes())
+    Image.open(samples[0].locator.path).save(samples[2].locator.path, format="BMP")  # other bytes, equal pixels
+    for _ in range(2):
+        found = extract_features(module, samples, PREPROCESSING, pool=pool, cache=FeatureCache(tmp_path, {}))
+        assert_aligned(found)
+        assert len(found.samples) == 6
+        assert found.digests[4] == found.digests[1]
+        assert found.digests[2] == found.digests[0]
+        assert len(set(found.digests)) == 4
+        assert found.digests[5] == digest(decode(Path(samples[5].locator.path), PREPROCESSING).array)
+    assert module.calls == [5]
+    part = found.part([samples[4], samples[0]])
+    assert part.samples == (samples[4], samples[0])
+    assert part.digests == (found.digests[4], found.digests[0])
+    assert_aligned(part)
 
 
 def test_the_cache_goes_by_content_not_by_name(

@@ -57,6 +57,8 @@ def test_stated_parameter_counts() -> None:
 
 def test_recipe_has_the_published_settings() -> None:
     assert (RECIPE.optimiser, RECIPE.learning_rate, RECIPE.batch_size, RECIPE.epochs) == ("adam", 1e-3, 32, 10)
+    assert RECIPE.losses == {"cross_entropy": 1.0}
+    assert (RECIPE.schedule, RECIPE.weight_decay, RECIPE.trainable) == ("constant", 0.0, "head")
     assert RECIPE.balance
     assert RECIPE.needs_backbone
     assert not RECIPE.for_demo().needs_backbone
@@ -143,6 +145,7 @@ def test_demo_weights_are_what_the_recipe_makes(tmp_path: Path) -> None:
     shipped = load_model(str(DEMO_FILE))
     shape = (500, NUM_FEATURES)
     vectors = shipped.head.mean + shipped.head.std * torch.randn(shape, generator=torch.Generator().manual_seed(0))
-    stated, found = (model.classify(vectors).softmax(-1)[:, 1] for model in (shipped, load_model(str(again))))
+    trained = load_model(str(again.weights))
+    stated, found = (model.classify(vectors).softmax(-1)[:, 1] for model in (shipped, trained))
     assert (stated - found).abs().mean() < 0.02
     assert stated.std() > 0.2

@@ -11,7 +11,7 @@ import click
 
 from gasdet.bundle.weights import weights_folder, weights_state
 from gasdet.cli import text
-from gasdet.errors import UsageError
+from gasdet.errors import GasdetError, UsageError
 from gasdet.registry import COMPONENT_KINDS, Registered, Registry, load_registry
 from gasdet.types import ComponentKind, ComponentSpec, DetectorSpec, Preprocessing, WeightsSpec
 
@@ -66,6 +66,8 @@ def _detector_json(entry: Registered[DetectorSpec]) -> dict[str, Any]:
     spec["preprocessing"] = Preprocessing.from_mapping(entry.spec.modality, entry.spec.preprocessing).to_mapping()
     states = {state.name: dataclasses.asdict(state) for state in weights_state(entry.spec)}
     spec["weights"] = [{**weights, **states[weights["name"]]} for weights in spec["weights"]]
+    if entry.spec.recipe:
+        spec["training"] = _recipe_json(entry.spec)
     return {"kind": "detector", **spec, "plugin": dataclasses.asdict(entry.plugin)}
 
 
@@ -97,6 +99,7 @@ def _detector_lines(entry: Registered[DetectorSpec], columns: int | None) -> lis
         columns,
     )
     lines += _weights_lines(spec, columns)
+    lines += _recipe_lines(spec, columns)
     for backbone in spec.backbones:
         lines += ["", *text.paragraph(backbone.name, columns, "backbone  ")]
         lines += text.facts(
@@ -110,6 +113,57 @@ def _detector_lines(entry: Registered[DetectorSpec], columns: int | None) -> lis
             columns,
         )
     return lines
+
+
+_ALWAYS = ("trainable", "losses", "optimiser", "learning_rate", "schedule", "batch_size", "epochs", "selection")
+"""Fields of a recipe that are shown even where they have their defaults."""
+
+
+def _recipe_json(spec: DetectorSpec) -> dict[str, Any]:
+    """Every field of the recipe, or why it cannot be shown."""
+    from gasdet.training.building import recipe_of
+
+    try:
+        recipe = recipe_of(spec)
+    except GasdetError as error:
+        return {"error": str(error)}
+    return {**recipe.to_mapping(), "demo": dict(recipe.demo), "reference": recipe.reference}
+
+
+def _recipe_lines(spec: DetectorSpec, columns: int | None) -> list[str]:
+    """How the detector is trained: the fields that --set changes, as far as they tell something."""
+    if not spec.recipe:
+        return []
+    told = _recipe_json(spec)
+    if "error" in told:
+        return ["", "training", *text.facts([("  broken", told["error"])], columns)]
+    from gasdet.training.recipe import Recipe
+
+    defaults = Recipe(builder="a:b", head=("a",)).to_mapping()
+    reference = told.pop("reference")
+    fields = {
+        k: v for k, v in told.items() if k in _ALWAYS or (v != defaults.get(k) and k not in ("builder", "stages"))
+    }
+    rows = [(f"  {name}", _value(value)) for name, value in fields.items() if name != "demo"]
+    rows += [(f"  stage {number}", _value(stage)) for number, stage in enumerate(told["stages"])]
+    rows += [("  on demo data", _value(told["demo"])), ("  source", reference)]
+    head = f"training  gasdet train --plugin {spec.name}; change fields with --set FIELD=VALUE"
+    return ["", *text.paragraph(head, columns), *text.facts(rows, columns, label_width=20)]
+
+
+def _value(value: Any) -> str:
+    """A recipe's value as one would write it in YAML, on one line."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key}: {_nested(inner)}" for key, inner in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(_nested(inner) for inner in value)
+    return str(value).lower() if isinstance(value, bool) or value is None else str(value)
+
+
+def _nested(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return f"{{{_value(value)}}}"
+    return f"[{_value(value)}]" if isinstance(value, list | tuple) else _value(value)
 
 
 def _weights_lines(spec: DetectorSpec, columns: int | None) -> list[str]:

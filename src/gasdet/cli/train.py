@@ -1,25 +1,44 @@
-"""``gasdet train``: a detector's head on a frozen backbone, from a plugin's recipe."""
+"""``gasdet train``: a detector by the recipe of its plugin, on the user's data."""
 
 from __future__ import annotations
 
+import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from gasdet.cli import options, text
 from gasdet.cli.progress import progress
+from gasdet.errors import UsageError
 from gasdet.registry import load_registry
+
+if TYPE_CHECKING:
+    from gasdet.training.splits import SplitBy
+
+_FILE = click.Path(dir_okay=False, path_type=Path)
+_SPLITS = ("stated", "group", "generator", "dataset", "released")
+
+
+class _Day(click.ParamType[datetime.date]):
+    """``2024``, ``2024-06`` or ``2024-06-15``; the first day of what is meant."""
+
+    name = "date"
+
+    def convert(
+        self, value: str | datetime.date, param: click.Parameter | None, ctx: click.Context | None
+    ) -> datetime.date:
+        """Read the date."""
+        if isinstance(value, datetime.date):
+            return value
+        try:
+            return datetime.date.fromisoformat(value + "-01" * (2 - value.count("-")))
+        except ValueError:
+            self.fail(f"{value!r} is no date like 2024, 2024-06 or 2024-06-15", param, ctx)
 
 
 @click.command("train")
 @click.option("--plugin", required=True, metavar="NAME", help="The installed detector to train.")
-@click.option(
-    "--data",
-    multiple=True,
-    required=True,
-    metavar="DATA",
-    help="Training data: 'demo', a folder, table, archive or catalogue; repeatable.",
-)
 @click.option(
     "--out",
     required=True,
@@ -28,17 +47,80 @@ from gasdet.registry import load_registry
     help="Folder for the result.",
 )
 @click.option(
+    "--data",
+    multiple=True,
+    metavar="DATA",
+    help="Training data: 'demo', a folder, table, archive or catalogue; repeatable.",
+)
+@click.option(
+    "--val",
+    multiple=True,
+    metavar="DATA",
+    help="Validation data, which choose the weights that are kept; repeatable. Default: a part of --data.",
+)
+@click.option(
+    "--train-csv", type=_FILE, metavar="FILE", help="Training data as a table whose paths lie below --data-root."
+)
+@click.option("--val-csv", type=_FILE, metavar="FILE", help="Validation data as such a table.")
+@click.option(
+    "--data-root",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Folder that the paths in --train-csv and --val-csv are relative to. Default: each table's own folder.",
+)
+@click.option(
+    "--features",
+    type=_FILE,
+    metavar="FILE",
+    help="Train the head on stored feature vectors (Parquet or safetensors) instead of media.",
+)
+@click.option(
+    "--split-by",
+    type=click.Choice(_SPLITS),
+    default="stated",
+    show_default=True,
+    help="What the validation part is made of: the data's own split, or whole groups, generators, datasets, or what was "
+    "released later.",
+)
+@click.option(
+    "--hold-out",
+    multiple=True,
+    metavar="NAME",
+    help="A generator or dataset for the validation part, with --split-by generator or dataset; repeatable.",
+)
+@click.option(
+    "--released-after", type=_Day(), metavar="DATE", help="With --split-by released: the first day of validation."
+)
+@click.option(
     "--val-fraction",
     type=click.FloatRange(0, 1, min_open=True, max_open=True),
     metavar="F",
     help="Share of the groups held out for validation, for data without a validation split. Default: the recipe's.",
 )
 @click.option(
+    "--recipe",
+    "files",
+    multiple=True,
+    type=_FILE,
+    metavar="FILE",
+    help="Fields of the recipe from a YAML file; repeatable.",
+)
+@click.option(
     "--set",
     "settings",
     multiple=True,
     metavar="KEY=VALUE",
-    help="Change a field of the recipe, e.g. epochs=20 or preprocessing.num_frames=16; repeatable.",
+    help="Change a field of the recipe, e.g. epochs=20 or losses.brier=0.5; repeatable.",
+)
+@click.option(
+    "--reward",
+    is_flag=True,
+    help="Tune for the combined score in a last stage; with --weights, in the only one.",
+)
+@click.option(
+    "--weights",
+    metavar="W",
+    help="Start from a trained detector: 'demo', a named release, a path, or hf-hub:owner/name[@revision]/FILE.",
 )
 @click.option(
     "--backbone",
@@ -57,7 +139,7 @@ from gasdet.registry import load_registry
     type=click.Choice(["auto", "cpu", "cuda"]),
     default="auto",
     show_default=True,
-    help="Where the backbone runs; auto takes CUDA where it is usable.",
+    help="Where the model runs; auto takes CUDA where it is usable.",
 )
 @click.option(
     "--batch-size",
@@ -65,17 +147,29 @@ from gasdet.registry import load_registry
     default=8,
     show_default=True,
     metavar="N",
-    help="Samples that go through the backbone together; it does not change the result.",
+    help="Samples that go through a frozen backbone together; it does not change the result (--set batch_size=N does).",
 )
 @options.decode_options
 @click.option("--offline", is_flag=True, help="Fetch nothing from the network.")
+@click.option("--restart", is_flag=True, help="Start over where the folder holds another training.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def command(
     plugin: str,
-    data: tuple[str, ...],
     out: Path,
+    data: tuple[str, ...],
+    val: tuple[str, ...],
+    train_csv: Path | None,
+    val_csv: Path | None,
+    data_root: Path | None,
+    features: Path | None,
+    split_by: SplitBy,
+    hold_out: tuple[str, ...],
+    released_after: datetime.date | None,
     val_fraction: float | None,
+    files: tuple[Path, ...],
     settings: tuple[str, ...],
+    reward: bool,
+    weights: str | None,
     backbone: str | None,
     datasets: tuple[str, ...],
     limit: int | None,
@@ -85,45 +179,66 @@ def command(
     workers: int | None,
     decode_timeout: float,
     offline: bool,
+    restart: bool,
     as_json: bool,
 ) -> None:
-    """Train a detector's head on a frozen backbone.
+    """Train a detector by its plugin's recipe.
 
-    The backbone's features are computed once and kept in the cache folder; the head is trained on them, and the epoch that is
-    kept is chosen on validation groups that are not trained on. The result is a folder with model.safetensors, which
-    --weights takes, and the record of the training.
+    The same command again takes up where it was stopped. The weights that are kept are chosen on validation samples that are
+    not trained on. The result is a folder with model.safetensors, which --weights takes, and the record of the training.
     """
-    from gasdet.api.demo import make_demo_data
-    from gasdet.training import TrainOptions, load_training_data, train_detector
-
+    given = [bool(data), train_csv is not None, features is not None]
+    if sum(given) != 1:
+        raise UsageError("gasdet train takes its data from one of --data, --train-csv and --features.")
     entry = load_registry().detector(plugin)
-    spec = entry.spec
-    sink = progress()
-    source = data[0] if len(data) == 1 else list(data)
-    make_demo_data(source, sink)
-    dataset = load_training_data(
-        source,
-        modality=spec.modality,
-        datasets=datasets,
-        limit=limit,
-        seed=seed or 0,
-    )
+
+    from gasdet.api.demo import make_demo_data
+    from gasdet.evaluation.progress import Silent
+    from gasdet.training import DataChoice, TrainOptions, load_chosen_data, process_rank, train_detector
+
+    leads = process_rank() == 0
+    sink = progress() if leads else Silent()
+    make_demo_data([*data, *val], sink)
     chosen = TrainOptions(
         settings=settings if seed is None else (f"seed={seed}", *settings),
-        val_fraction=val_fraction,
+        recipe_files=files,
+        reward=reward,
+        weights=weights,
         backbone=backbone,
+        val_fraction=val_fraction,
+        split_by=split_by,
+        hold_out=hold_out,
+        released_after=released_after,
         device=device,
         batch_size=batch_size,
         workers=workers,
         decode_timeout=decode_timeout,
         offline=offline,
+        restart=restart,
+    )
+    choice = DataChoice(
+        data=data,
+        val=val,
+        train_csv=train_csv,
+        val_csv=val_csv,
+        data_root=data_root,
+        features=features,
+        datasets=datasets,
+        limit=limit,
+        seed=seed or 0,
     )
     try:
-        file = train_detector(spec, dataset, out, chosen, sink, origin=entry.plugin.origin)
+        trained = train_detector(
+            entry.spec, load_chosen_data(choice, entry.spec.modality), out, chosen, sink, origin=entry.plugin.origin
+        )
     finally:
         sink.finish()
-    if as_json:
-        text.echo_json({"detector": spec.name, "weights": str(file), "data": dataset.description})
+    if not leads:
         return
-    click.echo(f"Weights: {file}")
-    click.echo(f"Use them: gasdet evaluate --plugin {plugin} --weights {file}")
+    if as_json:
+        text.echo_json(trained.summary())
+        return
+    for line in trained.lines():
+        click.echo(line)
+    click.echo(f"Weights: {trained.weights}")
+    click.echo(f"Use them: gasdet evaluate --plugin {plugin} --weights {trained.weights}")

@@ -1,38 +1,97 @@
-"""Which samples are trained on, and which choose the epoch. Test samples are neither."""
+"""What a training reads: media with labels, or stored feature vectors."""
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from gasdet.data import Dataset, load_data
+from gasdet.data import Dataset, load_csv_pair, load_data
 from gasdet.data.dataset import fingerprint
-from gasdet.errors import DataError
+from gasdet.errors import UsageError
 from gasdet.types import Modality, Sample
 
-_TRAIN = frozenset({"", "train", "training"})
-_VALIDATION = frozenset({"val", "valid", "validation", "dev"})
+if TYPE_CHECKING:
+    from gasdet.training.features import FeatureSet
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataChoice:
+    """Which data the user names, in one of three ways: ``data``, ``train_csv`` or ``features``.
+
+    Attributes:
+        data: Sources as for ``gasdet.data.load_data``.
+        val: Sources of validation data of their own.
+        train_csv: A table whose paths lie below ``data_root``.
+        val_csv: Such a table of validation data.
+        data_root: Folder; None is each table's own.
+        features: A file of stored feature vectors with labels.
+        datasets: Patterns of dataset names to keep.
+        limit: At most so many samples, of training and of validation data each.
+        seed: Of the choice under ``limit``.
+    """
+
+    data: tuple[str | Path, ...] = ()
+    val: tuple[str | Path, ...] = ()
+    train_csv: Path | None = None
+    val_csv: Path | None = None
+    data_root: Path | None = None
+    features: Path | None = None
+    datasets: tuple[str, ...] = ()
+    limit: int | None = None
+    seed: int = 0
 
 
 @dataclass(frozen=True, slots=True)
-class Split:
-    """A dataset's samples by what training does with them, each in the dataset's order.
+class TrainingData:
+    """The samples of a training.
 
     Attributes:
-        train: Labelled samples that the head and the standardisation are fitted on.
-        validation: Labelled samples that choose the epoch. No group is in both.
-        left_out: How many samples take no part, by reason in words.
-        how: How the validation samples were found, in words.
+        dataset: What is trained on, with the validation part in it unless ``val`` has that.
+        val: Validation data of their own.
+        stored: The samples' feature vectors, where the user brought those instead of media.
     """
 
-    train: tuple[Sample, ...]
-    validation: tuple[Sample, ...]
-    left_out: dict[str, int]
-    how: str
+    dataset: Dataset
+    val: Dataset | None = None
+    stored: FeatureSet | None = None
+
+
+def load_chosen_data(choice: DataChoice, modality: Modality) -> TrainingData:
+    """The samples that the user names.
+
+    Raises:
+        UsageError: The options do not go together.
+        DataError: A source cannot be read.
+    """
+    ways = [bool(choice.data), choice.train_csv is not None, choice.features is not None]
+    if sum(ways) != 1:
+        raise UsageError("a training takes its data from one of --data, --train-csv and --features.")
+    if choice.val and choice.val_csv:
+        raise UsageError("--val and --val-csv both name the validation data; leave one of them out.")
+    if choice.data_root and not (choice.train_csv or choice.val_csv):
+        raise UsageError("--data-root is where the paths of --train-csv and --val-csv lie; name such a table.")
+    if choice.features is not None:
+        if choice.val or choice.val_csv or choice.datasets or choice.limit:
+            raise UsageError(
+                "--features has all samples in one file; --val, --val-csv, --datasets and --limit are for media."
+            )
+        return _stored(choice.features, modality)
+
+    if choice.train_csv is not None and not choice.val:
+        return _tables(choice, choice.train_csv, modality)
+    if choice.train_csv is not None or choice.val_csv is not None:
+        raise UsageError("--train-csv takes its validation data from --val-csv, and --data from --val.")
+
+    def load(sources: Sequence[str | Path]) -> Dataset:
+        return load_training_data(
+            sources, modality=modality, datasets=choice.datasets, limit=choice.limit, seed=choice.seed
+        )
+
+    return TrainingData(load(choice.data), load(choice.val) if choice.val else None)
 
 
 def load_training_data(
@@ -72,70 +131,34 @@ def load_training_data(
     )
 
 
-def split_samples(dataset: Dataset, val_fraction: float, seed: int) -> Split:
-    """Divide a dataset by the splits that it states; without a validation split, hold out whole groups of the rest.
+def balanced_rows(samples: Sequence[Sample], seed: int) -> list[int]:
+    """Rows in order, as many of either class: of the larger class those that come first by a hash of seed and sample."""
+    labels = [sample.label for sample in samples]
+    wanted = min(labels.count(0), labels.count(1))
 
-    The held-out groups are the first by a hash of seed and group, class by class, until each class has its share: the same
-    on every machine, and a group that is held out stays held out when samples are added.
+    def place(row: int) -> bytes:
+        return hashlib.sha256(f"{seed}\x00{samples[row].sample_id}".encode()).digest()
 
-    Args:
-        dataset: Samples; those without a label, those to be skipped, and test samples are left out.
-        val_fraction: Share of each class to hold out, where the dataset states no validation split.
-        seed: Of the choice of groups.
-
-    Raises:
-        DataError: A class is missing in the training or in the validation part.
-    """
-    left_out: dict[str, int] = defaultdict(int)
-    train: list[Sample] = []
-    validation: list[Sample] = []
-    for sample in dataset.samples:
-        split = sample.split.lower()
-        if sample.skip is not None:
-            left_out[f"skipped: {sample.skip.value}"] += 1
-        elif sample.label is None:
-            left_out["no label"] += 1
-        elif split in _VALIDATION:
-            validation.append(sample)
-        elif split in _TRAIN:
-            train.append(sample)
-        else:
-            left_out[f"belongs to split {sample.split!r}"] += 1
-    how = "the data's own validation split"
-    if validation:
-        shared = {s.group for s in train} & {s.group for s in validation}
-        if shared:
-            raise DataError(
-                f"{dataset.description}: {len(shared)} groups, e.g. {min(shared)!r}, are in both the training and the "
-                "validation split; put each group into one of them."
-            )
-    else:
-        held_out = _groups_to_hold_out(train, val_fraction, seed)
-        validation = [s for s in train if s.group in held_out]
-        train = [s for s in train if s.group not in held_out]
-        how = f"{len(held_out)} groups held out by hash, {val_fraction:g} of each class"
-    for name, part in (("training", train), ("validation", validation)):
-        counts = {label: sum(s.label == label for s in part) for label in (0, 1)}
-        if not all(counts.values()):
-            raise DataError(
-                f"{dataset.description}: the {name} part has {counts[0]} real and {counts[1]} synthetic samples; training "
-                "needs both classes in both parts, and groups (or a split column) that let them be divided."
-            )
-    return Split(tuple(train), tuple(validation), dict(left_out), how)
+    rows = [[row for row, label in enumerate(labels) if label == wanted_label] for wanted_label in (0, 1)]
+    return sorted(row for own in rows for row in sorted(own, key=place)[:wanted])
 
 
-def _groups_to_hold_out(samples: Sequence[Sample], fraction: float, seed: int) -> set[str]:
-    members: dict[str, list[int]] = defaultdict(list)
-    for sample in samples:
-        assert sample.label is not None, "unlabelled samples were left out before"
-        members[sample.group].append(sample.label)
-    wanted = {label: max(1, round(fraction * sum(s.label == label for s in samples))) for label in (0, 1)}
-    held_out: set[str] = set()
-    for group in sorted(
-        members, key=lambda g: hashlib.sha256(f"{seed}\x00{g}".encode("utf-8", "surrogateescape")).digest()
-    ):
-        if any(wanted[label] > 0 for label in members[group]):
-            held_out.add(group)
-            for label in members[group]:
-                wanted[label] -= 1
-    return held_out
+def _tables(choice: DataChoice, train: Path, modality: Modality) -> TrainingData:
+    if choice.datasets:
+        raise UsageError("--datasets chooses among the data sets of --data; a table of --train-csv is one.")
+    dataset, val = load_csv_pair(
+        train,
+        choice.val_csv,
+        data_root=choice.data_root,
+        limit=choice.limit,
+        seed=choice.seed,
+        modalities=(modality,),
+    )
+    return TrainingData(dataset, val)
+
+
+def _stored(file: Path, modality: Modality) -> TrainingData:
+    from gasdet.training.stored_vectors import read_stored_vectors
+
+    found = read_stored_vectors(file, modality)
+    return TrainingData(found.dataset, stored=found.features)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,17 +19,10 @@ from gasdet.evaluation.environment import versions
 from gasdet.evaluation.pipeline import DecodePool
 from gasdet.evaluation.progress import ProgressSink, Silent
 from gasdet.evaluation.text import one_line
-from gasdet.training.feature_cache import FeatureCache, Vector
+from gasdet.training.decoded_store import Failure
+from gasdet.training.duplicates import digest
+from gasdet.training.feature_cache import Cached, FeatureCache
 from gasdet.types import Preprocessing, Reason, Sample
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """A sample that has no features and takes no part in the training."""
-
-    sample: Sample
-    reason: Reason
-    message: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,18 +33,35 @@ class FeatureSet:
         samples: N samples.
         features: float32 ``[N, F]``; row i belongs to ``samples[i]``.
         failures: The other samples, with the reason.
-        computed: How many vectors were computed; the other N - computed came from the cache.
+        computed: How many samples' vectors were computed; the other N - computed came from the cache, or from a file.
+        digests: Of each sample, what tells exact duplicates: ``duplicates.digest`` of the decoded array, or of the vector
+            where that is all there is.
     """
 
     samples: tuple[Sample, ...]
     features: npt.NDArray[np.float32]
     failures: tuple[Failure, ...]
     computed: int
+    digests: tuple[str, ...] = ()
 
     @property
     def labels(self) -> npt.NDArray[np.int64]:
         """int64 ``[N]``, 0 real and 1 synthetic."""
         return np.array([sample.label for sample in self.samples], dtype=np.int64)
+
+    def part(self, samples: Iterable[Sample]) -> FeatureSet:
+        """The features of some of the samples, in their order; those that failed are among its failures."""
+        places = {sample.sample_id: place for place, sample in enumerate(self.samples)}
+        failed = {failure.sample.sample_id: failure for failure in self.failures}
+        wanted = [sample.sample_id for sample in samples]
+        kept = [places[name] for name in wanted if name in places]
+        return FeatureSet(
+            samples=tuple(self.samples[i] for i in kept),
+            features=self.features[kept] if kept else self.features[:0],
+            failures=tuple(failed[name] for name in wanted if name in failed),
+            computed=0,
+            digests=tuple(self.digests[i] for i in kept),
+        )
 
 
 def backbone_sha256(tensors: Mapping[str, torch.Tensor], head: tuple[str, ...]) -> str:
@@ -103,7 +113,8 @@ def extract_features(
     """The features of samples, from the cache where they are known.
 
     A sample that cannot be read or decoded, or whose features are not finite, is left out with its reason: nothing is put
-    in its place, and no other sample's row moves. Interrupted, what was computed stays in the cache.
+    in its place, and no other sample's row moves. Samples of equal content are computed once. Interrupted, what was computed
+    stays in the cache; killed, all but what its last seconds gave.
 
     Args:
         module: Offers ``features(x) -> [B, F]``; on ``device``, in eval mode.
@@ -121,58 +132,98 @@ def extract_features(
     """
     progress = progress or Silent()
     progress.start(label, len(samples))
-    vectors: dict[int, Vector] = {}
-    failures: dict[int, Failure] = {}
-    contents: dict[int, str] = {}
-    for index, sample in enumerate(samples):
-        try:
-            contents[index] = _content_sha256(sample)
-        except MediaError as error:
-            failures[index] = Failure(sample, error.reason, str(error))
-            continue
-        known = cache.get(contents[index])
-        if known is not None:
-            vectors[index] = known
-    progress.advance(len(vectors) + len(failures), len(failures))
-    pending = [i for i in range(len(samples)) if i not in vectors and i not in failures]
-
-    def compute(batch: list[tuple[int, npt.NDArray[Any]]]) -> None:
-        bad = 0
-        for (index, _), vector in zip(batch, _forward(module, [a for _, a in batch], device), strict=True):
-            if np.isfinite(vector).all():
-                vectors[index] = vector
-                cache.add(contents[index], vector)
-            else:
-                bad += 1
-                failures[index] = Failure(samples[index], Reason.BAD_OUTPUT, "its features are not finite")
-        progress.advance(len(batch), bad)
-
-    batch: list[tuple[int, npt.NDArray[Any]]] = []
+    work = _Extraction(module, samples, cache, device, progress)
     try:
-        for result in pool.run([samples[i] for i in pending], preprocessing):
-            index = pending[result.index]
-            if result.decoded is None:
-                assert result.reason is not None, "a decode result has an array or a reason"
-                failures[index] = Failure(samples[index], result.reason, result.message)
-                progress.advance(1, 1)
-                continue
-            array = result.decoded.array
-            if batch and (len(batch) >= batch_size or batch[0][1].shape != array.shape):
-                compute(batch)
-                batch = []
-            batch.append((index, array))
-        if batch:
-            compute(batch)
+        work.look_up()
+        work.compute(pool, preprocessing, batch_size)
     finally:
         cache.flush()
         progress.finish()
-    kept = sorted(vectors)
-    return FeatureSet(
-        samples=tuple(samples[i] for i in kept),
-        features=np.stack([vectors[i] for i in kept]) if kept else np.zeros((0, 0), np.float32),
-        failures=tuple(failures[i] for i in sorted(failures)),
-        computed=sum(i in vectors for i in pending),
-    )
+    return work.result()
+
+
+class _Extraction:
+    """The samples on their way to vectors: each content is looked up, and computed, once."""
+
+    def __init__(
+        self,
+        module: torch.nn.Module,
+        samples: Sequence[Sample],
+        cache: FeatureCache,
+        device: str,
+        progress: ProgressSink,
+    ) -> None:
+        self._module = module
+        self._samples = samples
+        self._cache = cache
+        self._device = device
+        self._progress = progress
+        self._found: dict[int, Cached] = {}
+        self._failures: dict[int, Failure] = {}
+        self._pending: dict[str, list[int]] = {}  # the samples that have this content, which is not in the cache
+        self._computed = 0
+
+    def look_up(self) -> None:
+        """Find what the cache has, and what is left to compute."""
+        for index, sample in enumerate(self._samples):
+            try:
+                content = _content_sha256(sample)
+            except MediaError as error:
+                self._fail([index], error.reason, str(error))
+                continue
+            known = self._cache.get(content)
+            if known is None:
+                self._pending.setdefault(content, []).append(index)
+            else:
+                self._found[index] = known
+                self._progress.advance(1, 0)
+
+    def compute(self, pool: DecodePool, preprocessing: Preprocessing, batch_size: int) -> None:
+        """Decode and compute what is left, samples of equal shape together."""
+        contents = list(self._pending)
+        batch: list[tuple[str, npt.NDArray[Any]]] = []
+        for result in pool.run([self._samples[self._pending[c][0]] for c in contents], preprocessing):
+            content = contents[result.index]
+            if result.decoded is None:
+                assert result.reason is not None, "a decode result has an array or a reason"
+                self._fail(self._pending[content], result.reason, result.message)
+                continue
+            array = result.decoded.array
+            if batch and (len(batch) >= batch_size or batch[0][1].shape != array.shape):
+                self._compute(batch)
+                batch = []
+            batch.append((content, array))
+        if batch:
+            self._compute(batch)
+
+    def _compute(self, batch: list[tuple[str, npt.NDArray[Any]]]) -> None:
+        vectors = _forward(self._module, [array for _, array in batch], self._device)
+        for (content, array), vector in zip(batch, vectors, strict=True):
+            indices = self._pending[content]
+            if not np.isfinite(vector).all():
+                self._fail(indices, Reason.BAD_OUTPUT, "its features are not finite")
+                continue
+            cached = Cached(vector, digest(array))
+            self._cache.add(content, *cached)
+            self._found |= dict.fromkeys(indices, cached)
+            self._computed += len(indices)
+            self._progress.advance(len(indices), 0)
+
+    def _fail(self, indices: Sequence[int], reason: Reason, message: str) -> None:
+        for index in indices:
+            self._failures[index] = Failure(self._samples[index], reason, message)
+        self._progress.advance(len(indices), len(indices))
+
+    def result(self) -> FeatureSet:
+        """Everything, in the samples' order."""
+        kept = sorted(self._found)
+        return FeatureSet(
+            samples=tuple(self._samples[i] for i in kept),
+            features=np.stack([self._found[i].vector for i in kept]) if kept else np.zeros((0, 0), np.float32),
+            failures=tuple(self._failures[i] for i in sorted(self._failures)),
+            computed=self._computed,
+            digests=tuple(self._found[i].digest for i in kept),
+        )
 
 
 def _content_sha256(sample: Sample) -> str:

@@ -1,299 +1,318 @@
-"""The training of a detector with a frozen backbone, from samples to a weights file."""
+"""A training from data to a weights file: prepared inputs, one stage after the other, and the record of it."""
 
 from __future__ import annotations
 
 import hashlib
-import json
+import os
+import shutil
 import time
-from collections import Counter
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gasdet.cachedir import cache_dir
 from gasdet.data import Dataset
-from gasdet.errors import DataError, PluginError, UsageError, WeightsError
+from gasdet.errors import RunError
 from gasdet.evaluation.environment import environment, versions
-from gasdet.evaluation.files import write_atomically, write_json
-from gasdet.evaluation.options import RunOptions, resolve_device
+from gasdet.evaluation.files import locked, remove_pending, write_atomically, write_json
+from gasdet.evaluation.finished import read_json
+from gasdet.evaluation.processors import share_processors
 from gasdet.evaluation.progress import ProgressSink, Silent
-from gasdet.evaluation.text import one_line, storable
-from gasdet.registry import load_target
-from gasdet.training.data import Split, split_samples
-from gasdet.training.outputs import WEIGHTS_NAME, weights_file, write_code_and_config
-from gasdet.training.recipe import Recipe
-from gasdet.types import DetectorSpec, Preprocessing
+from gasdet.training.data import TrainingData
+from gasdet.training.options import TrainOptions
+from gasdet.training.outputs import (
+    SAMPLES_NAME,
+    WEIGHTS_NAME,
+    check_loads,
+    clear,
+    code_sha256,
+    weights_file,
+    write_code_and_config,
+    write_samples,
+)
+from gasdet.types import DetectorSpec
 
 if TYPE_CHECKING:
-    import torch
+    from gasdet.training.building import Chosen, Start
+    from gasdet.training.distributed import Processes
+    from gasdet.training.engine import StageResult
+    from gasdet.training.preparing import Preparation, Prepared
+    from gasdet.training.record import Trained
+    from gasdet.training.splits import Split
 
-    from gasdet.training.features import FeatureSet
-    from gasdet.training.head import HeadResult
 
-SCHEMA_VERSION = 1
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrainOptions:
-    """What a user chooses about a training; everything about the method is in the plugin's recipe.
-
-    Attributes:
-        settings: Texts ``key=value`` that change the recipe, see ``Recipe.with_settings``.
-        val_fraction: Over the recipe's own, for data without a validation split; None leaves it.
-        backbone: A file, or ``hf-hub:owner/name[@revision]/FILE``. None takes the detector's first published backbone,
-            or what the recipe says for demo data.
-        device: ``auto``, ``cpu`` or ``cuda`` for the backbone. The head is trained on the CPU.
-        batch_size: Samples that go through the backbone together. It does not change the result.
-        workers: Decode processes; None chooses by the machine.
-        decode_timeout: Seconds for one file.
-        cache: Folder of the feature cache; None is ``features`` in gasdet's cache folder.
-        offline: Fetch nothing.
-    """
-
-    settings: tuple[str, ...] = ()
-    val_fraction: float | None = None
-    backbone: str | None = None
-    device: str = "auto"
-    batch_size: int = 8
-    workers: int | None = None
-    decode_timeout: float = 30.0
-    cache: Path | None = None
-    offline: bool = False
-
-    @property
-    def worker_count(self) -> int:
-        """Decode processes to use."""
-        return RunOptions(workers=self.workers).worker_count
+def process_rank() -> int:
+    """The number of this process among those that torchrun started; 0 where it is the only one."""
+    return int(os.environ.get("RANK", "0"))
 
 
 def train_detector(
     spec: DetectorSpec,
-    dataset: Dataset,
+    data: Dataset | TrainingData,
     out: Path,
     options: TrainOptions | None = None,
     progress: ProgressSink | None = None,
     *,
     origin: str = "",
-) -> Path:
-    """Train a detector's head on features of its frozen backbone, and write a bundle with the result.
+) -> Trained:
+    """Train a detector by its recipe, or take an interrupted training up again, or answer from a finished one.
 
-    The folder gets ``model.safetensors`` (backbone and head), ``model_config.yaml`` and ``model.py`` (so that it is a
-    bundle), ``train.json`` (what went in and what came out) and ``metrics.jsonl`` (a line an epoch). The same data,
-    settings and machine give the same bytes in ``model.safetensors``.
+    The folder gets ``model.safetensors`` (every tensor, adapters merged), ``model_config.yaml`` and ``model.py`` (so that it
+    is a bundle), ``train.json`` (what went in and what came out), ``samples.parquet`` (which samples), ``metrics.jsonl`` (a
+    line a validation) and ``tensorboard``; docs/training.md describes them. The same data, settings and machine give the same
+    bytes in ``model.safetensors``, however often the training was interrupted.
 
     Args:
         spec: A detector whose plugin states a recipe.
-        dataset: Labelled samples, see ``load_training_data``; test samples in it are left out.
-        out: A folder without a trained model in it; made if need be.
+        data: Labelled samples, see ``load_chosen_data``; test samples in it are left out.
+        out: The training's folder; made if need be.
         options: The user's choices.
-        progress: Told what happens.
+        progress: Told what happens. With several processes only the first one's is used.
         origin: Distribution and version of the plugin, for the record.
 
-    Returns:
-        The path of ``model.safetensors``.
-
     Raises:
-        UsageError: The detector has no recipe, a setting is unknown, or ``out`` holds a trained model.
-        WeightsError: The backbone cannot be had or does not fit.
+        UsageError: The detector has no recipe, or a setting or option is unusable.
+        WeightsError: Backbone or weights cannot be had or do not fit.
         DataError: A class is missing in one of the parts, before or after files that failed.
+        RunError: The folder is in use, or holds another training.
     """
+    share_processors()
     options, progress = options or TrainOptions(), progress or Silent()
-    started, clock = datetime.now(UTC), time.monotonic()
-    recipe = _recipe_for(spec, dataset, options)
-    weights_path = out / WEIGHTS_NAME
-    if weights_path.exists():
-        raise UsageError(f"{out} already holds a trained model; choose another folder with --out.")
-    split = split_samples(dataset, recipe.val_fraction, recipe.seed)
-    progress.note(
-        f"training on {len(split.train)} samples, choosing the epoch on {len(split.validation)} ({split.how})"
-    )
-    preprocessing = Preprocessing.from_mapping(
-        spec.modality, {**spec.preprocessing, **recipe.preprocessing}, where=f"preprocessing of {spec.name}"
-    )
-    for reason, count in split.left_out.items():
-        progress.note(f"left out {count}: {reason}")
-    module, backbone = _build(spec, recipe, options, progress)
-    train, validation, features = _features(module, split, preprocessing, recipe, options, progress)
-
-    out.mkdir(parents=True, exist_ok=True)
-    result = _fit(module, train, validation, recipe, out / "metrics.jsonl", progress)
-    described = {
-        "detector": spec.name,
-        "model": dict(recipe.model),
-        "preprocessing": preprocessing.to_mapping(),
-        "data_fingerprint": dataset.fingerprint,
-    }
-    content = weights_file(module, described)
-    record = {
-        "schema_version": SCHEMA_VERSION,
-        **described,
-        "origin": origin,
-        "started": started.isoformat(timespec="seconds"),
-        "seconds": round(time.monotonic() - clock, 2),
-        "recipe": recipe.to_mapping(),
-        "backbone": backbone,
-        "features": features,
-        "data": _data_record(dataset, split, train, validation),
-        "result": {
-            "trained_on": {"real": result.counts[0], "synthetic": result.counts[1]},
-            "epochs": result.epochs,
-            "kept_epoch": result.best,
-            "note": "The val_ figures chose the epoch: they are optimistic. Judge on other data.",
-        },
-        "weights": {"file": WEIGHTS_NAME, "sha256": hashlib.sha256(content).hexdigest()},
-        "versions": versions(),
-        "environment": environment(features["device"]),
-    }
-    write_code_and_config(out, spec, described)
-    write_json(out / "train.json", record)
-    write_atomically(weights_path, lambda file: file.write(content))  # last: with it the folder counts as trained
-    return weights_path
+    data = TrainingData(data) if isinstance(data, Dataset) else data
+    if process_rank():
+        return _Training(spec, data, out, options, Silent(), origin).run()
+    _make_folder(out, restart=options.restart)
+    with locked(out):
+        if options.restart:
+            clear(out)
+        return _Training(spec, data, out, options, progress, origin).run()
 
 
-def _fit(
-    module: torch.nn.Module,
-    train: FeatureSet,
-    validation: FeatureSet,
-    recipe: Recipe,
-    log_path: Path,
-    progress: ProgressSink,
-) -> HeadResult:
-    """Train the head, with a line for each epoch in metrics.jsonl."""
-    from gasdet.training.head import Epoch, train_head
+class _Training:
+    """One session of a training in its folder."""
 
-    progress.start("epochs", recipe.epochs)
-    with log_path.open("w", encoding="utf-8") as log:
+    def __init__(
+        self,
+        spec: DetectorSpec,
+        data: TrainingData,
+        out: Path,
+        options: TrainOptions,
+        progress: ProgressSink,
+        origin: str,
+    ) -> None:
+        from gasdet.training.distributed import Processes
 
-        def on_epoch(epoch: Epoch) -> None:
-            log.write(json.dumps(epoch) + "\n")
-            progress.advance(1, 0)
+        self._spec, self._data, self._out, self._options = spec, data, out, options
+        self._progress, self._origin = progress, origin
+        self._clock = time.monotonic()
+        self._processes: Processes = Processes(options.device, "float32")
 
-        result = train_head(module, train, validation, recipe, on_epoch)
-    progress.finish()
-    return result
+    def run(self) -> Trained:
+        from gasdet.training.building import build, choose
+        from gasdet.training.objectives import check_stages
+        from gasdet.training.preparing import Preparation
+        from gasdet.training.record import TRAIN_NAME, Trained, check_same, configuration
+        from gasdet.training.splits import split_samples
 
+        options, data, spec = self._options, self._data, self._spec
+        chosen = choose(spec, data.dataset, options, self._progress)
+        recipe = chosen.recipe
+        split = split_samples(
+            data.dataset,
+            recipe.val_fraction,
+            recipe.seed,
+            val=data.val,
+            by=options.split_by,
+            hold_out=options.hold_out,
+            released_after=options.released_after,
+        )
+        start = build(spec, chosen, options, self._progress, origin=self._origin)
+        check_stages(recipe, start.module, spec.modality)
+        device = str(self._processes.device)
+        asked = configuration(
+            spec.name, self._origin, chosen, start, data, split, device, code_sha256(spec, recipe.builder)
+        )
+        stored = read_json(self._out / TRAIN_NAME)
+        self._processes.barrier()  # before the first process writes its session into that file
+        if stored is not None:
+            check_same(self._out, stored, asked)
+            if stored.get("state") == "complete" and (self._out / WEIGHTS_NAME).exists():
+                self._progress.note(f"{self._out} holds this very training, finished.")
+                return Trained(self._out / WEIGHTS_NAME, stored)
+        if self._processes.is_main:
+            stored = self._begin(stored, asked)
+        self._tell(split)
+        preparation = Preparation(spec, chosen, split, options, self._processes, self._progress, data.stored)
+        with self._resumable():
+            prepared, results = self._stages(chosen, start, preparation, asked)
+        if not self._processes.is_main:
+            return Trained(self._out / WEIGHTS_NAME, {})
+        return self._finish(stored or {}, chosen, start, split, prepared, results)
 
-def _recipe_for(spec: DetectorSpec, dataset: Dataset, options: TrainOptions) -> Recipe:
-    if not spec.recipe:
-        raise UsageError(f"{spec.name} cannot be trained: its plugin states no recipe.")
-    recipe = load_target(spec.recipe)
-    if not isinstance(recipe, Recipe):
-        raise PluginError(f"the recipe {spec.recipe} of {spec.name} is a {type(recipe).__name__}, not a gasdet.Recipe.")
-    if dataset.is_demo and options.backbone is None:
-        recipe = recipe.for_demo()
-    recipe = recipe.with_settings(options.settings)
-    if options.val_fraction is not None:
-        recipe = recipe.with_settings([f"val_fraction={options.val_fraction}"])
-    return recipe
+    def _begin(self, stored: Mapping[str, Any] | None, asked: Mapping[str, Any]) -> dict[str, Any]:
+        """Describe the training and this session before anything is computed."""
+        from gasdet.training.record import SCHEMA_VERSION, TRAIN_NAME, session
 
+        remove_pending(self._out)
+        if stored is not None:
+            self._progress.note(f"going on with the training in {self._out}")
+        of_session = session(self._options.session(), str(self._processes.device), self._processes.count)
+        record = {
+            "schema_version": SCHEMA_VERSION,
+            "state": "unfinished",
+            "detector": self._spec.name,
+            "origin": self._origin,
+            "configuration": dict(asked),
+            "sessions": [*(stored or {}).get("sessions", []), of_session],
+        }
+        write_json(self._out / TRAIN_NAME, record)
+        return record
 
-def _build(
-    spec: DetectorSpec, recipe: Recipe, options: TrainOptions, progress: ProgressSink
-) -> tuple[torch.nn.Module, dict[str, Any]]:
-    """The module with its backbone and a new head, and where the backbone came from."""
-    import torch
+    def _tell(self, split: Split) -> None:
+        self._progress.note(
+            f"training on {len(split.train)} samples, choosing the weights on {len(split.validation)} ({split.how})"
+        )
+        for note in (*self._data.dataset.notes, *(self._data.val.notes if self._data.val else ()), *split.notes):
+            self._progress.note(note)
+        for reason, count in split.left_out.items():
+            self._progress.note(f"left out {count}: {reason}")
 
-    from gasdet.bundle import resolve_weights
+    def _stages(
+        self, chosen: Chosen, start: Start, preparation: Preparation, asked: Mapping[str, Any]
+    ) -> tuple[Prepared, list[StageResult]]:
+        """Run one stage after the other on the module; one that was finished before only loads its weights."""
+        from gasdet.training.engine import run_stage
+        from gasdet.training.objectives import objective_for
+        from gasdet.training.preparing import ids_sha256, standardise
+        from gasdet.training.sampling import make_sampler
 
-    path: Path | None = None
-    source = {"source": "the model's own", "file_sha256": ""}
-    if recipe.needs_backbone or options.backbone is not None:
-        choice = options.backbone or (spec.backbones[0].source if spec.backbones else "")
-        if not choice:
-            raise UsageError(f"{spec.name} names no published backbone; choose a file with --backbone.")
-        if not choice.startswith("hf-hub:") and not Path(choice).is_file():
-            raise UsageError(
-                f"there is no backbone file {choice}; --backbone takes a safetensors file or hf-hub:OWNER/NAME/FILE."
+        module, recipe = start.module, chosen.recipe
+        results: list[StageResult] = []
+        for number in range(recipe.stage_count):
+            stage = recipe.stage(number)
+            if recipe.stage_count > 1:
+                self._progress.note(f"stage {number} of 0 to {recipe.stage_count - 1}: {stage.kind}, {stage.trainable}")
+            prepared = preparation.stage(stage, module)
+            module.to(self._processes.device)
+            if number == 0 and not start.trained and hasattr(module, "set_standardisation"):
+                standardise(module, prepared.train, self._options.batch_size)
+            objective = objective_for(
+                stage,
+                module,
+                prepared.validation,
+                line=start.line if number == 0 else None,
+                device=self._processes.device,
+                progress=self._progress,
             )
-        found = resolve_weights(spec, choice, demo_data=False, offline=options.offline, notify=progress.note)
-        stated = next((b.sha256 for b in spec.backbones if b.source == choice), "")
-        if stated and stated.lower() != found.sha256:
-            raise WeightsError(f"{found.path} has the sha256 {found.sha256}, and {choice} must have {stated}.")
-        path, source = found.path, {"source": choice, "file_sha256": found.sha256}
-    builder = load_target(recipe.builder)
-    try:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(recipe.seed)
-            module: torch.nn.Module = builder(path, **recipe.model)
-    except (ValueError, TypeError) as error:
-        raise WeightsError(f"{spec.name} cannot be built for the training: {error}") from error
-    missing = [name for name in ("features", "classify", "set_standardisation") if not hasattr(module, name)]
-    if missing or not any(name.startswith(recipe.head) for name, _ in module.named_parameters()):
-        what = f"offers no {', '.join(missing)}" if missing else f"has no parameters under {', '.join(recipe.head)}"
-        raise PluginError(f"the model that {recipe.builder} builds {what}, which its recipe needs.")
-    return module.requires_grad_(False).eval(), source
-
-
-def _features(
-    module: torch.nn.Module,
-    split: Split,
-    preprocessing: Preprocessing,
-    recipe: Recipe,
-    options: TrainOptions,
-    progress: ProgressSink,
-) -> tuple[FeatureSet, FeatureSet, dict[str, Any]]:
-    """The features of both parts, and what to record about them."""
-    from gasdet.evaluation.pipeline import DecodePool
-    from gasdet.training.feature_cache import FeatureCache
-    from gasdet.training.features import extract_features, feature_key
-
-    device = resolve_device(options.device)
-    key = feature_key(module, recipe.head, recipe.model, preprocessing, device)
-    cache = FeatureCache(options.cache or cache_dir() / "features", key)
-    module.to(device)
-    parts = []
-    with DecodePool(workers=options.worker_count, timeout=options.decode_timeout) as pool:
-        for name, samples in (("training", split.train), ("validation", split.validation)):
-            parts.append(
-                extract_features(
+            samples = {
+                "train": ids_sha256(prepared.train.samples),
+                "validation": ids_sha256(prepared.validation.samples),
+            }
+            results.append(
+                run_stage(
                     module,
-                    samples,
-                    preprocessing,
-                    pool=pool,
-                    cache=cache,
-                    device=device,
-                    batch_size=options.batch_size,
-                    progress=progress,
-                    label=f"features, {name}",
+                    stage,
+                    train=prepared.train,
+                    validation=prepared.validation,
+                    sampler=make_sampler(stage, prepared.train.samples),
+                    objective=objective,
+                    folder=self._out,
+                    stage=number,
+                    device=self._options.device,
+                    identity={"training": dict(asked), "samples": samples},
+                    save_every=self._options.save_every,
+                    progress=self._progress,
                 )
             )
-    module.to("cpu")
-    for name, part in zip(("training", "validation"), parts, strict=True):
-        for failure in part.failures:
-            said = f"left out {failure.sample.member}: {failure.reason.value}, {failure.message}"
-            progress.note(one_line(said))
-        counts = Counter(sample.label for sample in part.samples)
-        if not (counts[0] and counts[1]):
-            raise DataError(
-                f"the {name} part has {counts[0]} real and {counts[1]} synthetic samples left after {len(part.failures)} "
-                "failed; training needs both classes in both parts."
-            )
-    computed = sum(part.computed for part in parts)
-    total = sum(len(part.samples) for part in parts)
-    return parts[0], parts[1], {"cache_key": cache.key, **key, "computed": computed, "from_cache": total - computed}
+        return prepared, results
+
+    @contextmanager
+    def _resumable(self) -> Iterator[None]:
+        """Say how an interrupted training goes on."""
+        try:
+            yield
+        except KeyboardInterrupt:
+            self._progress.finish()
+            self._progress.note(f"Stopped; the same command goes on from here, with what is in {self._out}.")
+            raise
+
+    def _finish(
+        self,
+        stored: dict[str, Any],
+        chosen: Chosen,
+        start: Start,
+        split: Split,
+        prepared: Prepared,
+        results: list[StageResult],
+    ) -> Trained:
+        """Write the outputs; the weights come last but for the record that calls them complete."""
+        from gasdet.training.record import TRAIN_NAME, Trained, data_record
+
+        out, module = self._out, start.module
+        described = {
+            "detector": self._spec.name,
+            "model": dict(chosen.model),
+            "preprocessing": chosen.preprocessing.to_mapping(),
+            "data_fingerprint": self._data.dataset.fingerprint,
+        }
+        content = weights_file(module, described)
+        write_code_and_config(out, self._spec, described)
+        write_samples(
+            out / SAMPLES_NAME,
+            {"train": prepared.train.samples, "validation": prepared.validation.samples},
+            prepared.digests,
+        )
+        write_atomically(out / WEIGHTS_NAME, lambda file: file.write(content))
+        check_loads(out / WEIGHTS_NAME, self._spec, chosen.model, module, self._origin)
+        before = sum(session.get("seconds", 0.0) for session in stored["sessions"])
+        seconds = round(time.monotonic() - self._clock, 2)
+        sessions = [*stored["sessions"][:-1], {**stored["sessions"][-1], "seconds": seconds}]
+        data = data_record(self._data, split, prepared)
+        record = {
+            **stored,
+            **described,
+            "state": "complete",
+            "sessions": sessions,
+            "started": stored["sessions"][0]["started"],
+            "seconds": round(before + seconds, 2),
+            "recipe": chosen.recipe.to_mapping(),
+            "weights_from" if start.trained else "backbone": dict(start.source),
+            "reference_calibration": list(start.line) if start.line else None,
+            "features": dict(prepared.source),
+            "data": data,
+            "result": _result(data, results),
+            "weights": {"file": WEIGHTS_NAME, "sha256": hashlib.sha256(content).hexdigest()},
+            "versions": versions(),
+            "environment": environment(str(self._processes.device)),
+        }
+        write_json(out / TRAIN_NAME, record)
+        shutil.rmtree(out / "checkpoint", ignore_errors=True)
+        return Trained(out / WEIGHTS_NAME, record)
 
 
-def _data_record(dataset: Dataset, split: Split, train: FeatureSet, validation: FeatureSet) -> dict[str, Any]:
-    """What became of every sample: trained on, chosen by, left out, failed."""
-
-    def counts(part: FeatureSet) -> dict[str, int]:
-        labels = Counter(sample.label for sample in part.samples)
-        return {"real": labels[0], "synthetic": labels[1], "failed": len(part.failures)}
-
+def _result(data: Mapping[str, Any], results: list[StageResult]) -> dict[str, Any]:
+    stages = [{"best": dict(r.best), "epochs": r.epochs, "steps": r.steps, "stopped": r.stopped} for r in results]
     return {
-        "description": storable(dataset.description),
-        "train": counts(train),
-        "validation": counts(validation),
-        "validation_from": split.how,
-        "left_out": split.left_out,
-        "failed": [
-            {
-                "sample_id": failure.sample.sample_id,
-                "member": storable(failure.sample.member),
-                "reason": failure.reason.value,
-                "message": one_line(failure.message),
-            }
-            for failure in (*train.failures, *validation.failures)
-        ],
+        "trained_on": {name: data["train"][name] for name in ("real", "synthetic")},
+        "epochs": sum(r.epochs for r in results),
+        "steps": sum(r.steps for r in results),
+        "kept_epoch": stages[-1]["best"],
+        "stages": stages,
+        "note": "The val_ figures chose the weights: they are optimistic. Judge on other data.",
     }
+
+
+def _make_folder(out: Path, *, restart: bool) -> None:
+    """Make the folder, or see that what is there is a training's.
+
+    Raises:
+        RunError: It cannot be made, or holds trained weights of which nothing is recorded.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(f"{out}: the training's folder cannot be made: {error.strerror}.") from error
+    if (out / WEIGHTS_NAME).exists() and not (out / "train.json").exists() and not restart:
+        raise RunError(
+            f"{out} already holds a model and no record of a training; choose another folder, or replace it with --restart."
+        )

@@ -1,0 +1,129 @@
+"""The objective of a stage, and the frozen reference of a reward stage."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from gasdet.errors import MetricError, PluginError, UsageError
+from gasdet.evaluation.calibration import calibrator_class
+from gasdet.evaluation.progress import ProgressSink
+from gasdet.registry import load_registry
+from gasdet.training.augmentation import check_augmentation
+from gasdet.training.reward_objective import RewardObjective, RewardSettings
+from gasdet.training.supervised import SupervisedObjective
+from gasdet.types import Modality
+
+if TYPE_CHECKING:
+    from gasdet.training.interfaces import Batch, Objective, TrainingInputs
+    from gasdet.training.recipe import Recipe
+
+
+def check_stages(recipe: Recipe, module: nn.Module, modality: Modality) -> None:
+    """Find what a stage cannot do before anything is decoded: unknown losses, metrics, augmentations, and their options.
+
+    Raises:
+        UsageError: The first problem.
+        PluginError: A component cannot be imported, or the module lacks what the recipe needs.
+    """
+    for number in range(recipe.stage_count):
+        stage = recipe.stage(number)
+        load_registry().component("metric", stage.selection)
+        check_augmentation(stage.augmentation, modality)
+        if stage.kind == "reward":
+            RewardSettings.from_mapping(stage.reward)
+        else:
+            offered = hasattr(module, "forward_with_embeddings") or hasattr(module, "classify_with_embeddings")
+            SupervisedObjective(stage, 2 if offered else None)
+    if hasattr(module, "set_standardisation") and not hasattr(module, "features"):
+        raise PluginError("the model offers set_standardisation and no features, which it would standardise.")
+
+
+def embedding_dim(module: nn.Module, inputs: TrainingInputs) -> int | None:
+    """D of the embeddings that the module offers for such inputs; None where it offers none."""
+    name = "classify_with_embeddings" if inputs.from_features else "forward_with_embeddings"
+    if not hasattr(module, name):
+        return None
+    device = next(module.parameters()).device
+    with torch.no_grad():
+        for batch in inputs.batches([[0]], epoch=1, augment=False):
+            return int(getattr(module, name)(batch.inputs.to(device))[1].shape[1])
+    raise AssertionError("one batch was asked for")
+
+
+def objective_for(
+    stage: Recipe,
+    module: nn.Module,
+    validation: TrainingInputs,
+    *,
+    line: tuple[float, float] | None,
+    device: torch.device,
+    progress: ProgressSink,
+) -> Objective:
+    """What a stage makes small.
+
+    Args:
+        stage: Its recipe.
+        module: As the stage finds it; a reward stage keeps a frozen copy as its reference.
+        validation: What the reference is calibrated on, unless ``line`` says how.
+        line: Scale and bias of the calibrator of the detector that the training started from.
+        device: Where the stage computes.
+        progress: Told of the calibration.
+
+    Raises:
+        UsageError: The reference is no better than chance.
+    """
+    if stage.kind != "reward":
+        return SupervisedObjective(stage, embedding_dim(module, validation))
+    reference = copy.deepcopy(module).requires_grad_(False).eval().to(device)
+
+    def logits_of(batch: Batch) -> Tensor:
+        with torch.no_grad():
+            x = batch.inputs.to(device)
+            logits: Tensor = reference.classify(x) if validation.from_features else reference(x)  # type: ignore[operator]
+            return logits.float()
+
+    if line is None:
+        line = _platt(logits_of, validation, stage.batch_size)
+        progress.note(f"the reference is calibrated on the validation part: {line[0]:.4g} x margin {line[1]:+.4g}")
+    return RewardObjective(stage, logits_of, scale=line[0], bias=line[1])
+
+
+def calibration_line(weights: Any) -> tuple[float, float] | None:
+    """Scale and bias of the calibrator beside the weights that a training starts from; None without one that is a line.
+
+    Args:
+        weights: A ``ResolvedWeights``.
+    """
+    from gasdet.bundle.calibration import find_calibrator
+    from gasdet.evaluation.calibration import calibrator_of
+
+    found = find_calibrator(weights.path, weights.sha256)
+    if found is None:
+        return None
+    fitted = calibrator_of(found)
+    line: tuple[float, float] | None = fitted.affine() if hasattr(fitted, "affine") else None
+    return line
+
+
+def _platt(logits_of: Any, inputs: TrainingInputs, batch_size: int) -> tuple[float, float]:
+    rows: Sequence[int] = range(len(inputs.samples))
+    batches = [rows[i : i + batch_size] for i in range(0, len(rows), batch_size)]
+    logits, labels = [], []
+    for batch in inputs.batches(batches, epoch=1, augment=False):
+        found = logits_of(batch).double().cpu()
+        # a third class counts as synthetic
+        synthetic = found[:, 1:].logsumexp(-1)
+        logits.append(torch.stack([found[:, 0], synthetic], -1).numpy())
+        labels.append(batch.labels.cpu().numpy())
+    component, _ = calibrator_class("platt")
+    try:
+        line: tuple[float, float] = component.fit(np.concatenate(logits), np.concatenate(labels)).affine()
+    except MetricError as error:
+        raise UsageError(f"the reference of the reward stage cannot be calibrated: {error}") from error
+    return line

@@ -1,0 +1,308 @@
+"""From the samples of both parts to what a stage is trained on: cached features or decoded media, duplicates dropped."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from gasdet.cachedir import cache_dir
+from gasdet.errors import DataError, RunError, UsageError
+from gasdet.evaluation.pipeline import DecodePool
+from gasdet.evaluation.processors import available_cpus
+from gasdet.evaluation.progress import ProgressSink
+from gasdet.evaluation.text import one_line
+from gasdet.training.augmentation import Augmenter
+from gasdet.training.building import Chosen, preprocessing_of
+from gasdet.training.data import balanced_rows
+from gasdet.training.decoded_store import DecodedSet, Failure, decode_to_store
+from gasdet.training.duplicates import drop_duplicates
+from gasdet.training.feature_cache import FeatureCache
+from gasdet.training.feature_inputs import FeatureInputs
+from gasdet.training.features import FeatureSet, extract_features, feature_key
+from gasdet.training.media_inputs import MediaInputs
+from gasdet.training.splits import Split
+from gasdet.types import DetectorSpec, Sample
+
+if TYPE_CHECKING:
+    from gasdet.training.distributed import Processes
+    from gasdet.training.interfaces import TrainingInputs
+    from gasdet.training.options import TrainOptions
+    from gasdet.training.recipe import Recipe
+
+T = TypeVar("T")
+PARTS = ("training", "validation")
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """The input of a stage.
+
+    Attributes:
+        train: What it is trained on.
+        validation: What chooses the weights.
+        digests: Content digest of each sample of both parts by sample id, where it is known.
+        failures: Samples of the training and of the validation part that could not be used.
+        duplicates: How many training samples were dropped because the validation part has their content too.
+        balanced_away: How many were left out to make the classes equal.
+        source: For the record: where the input came from.
+    """
+
+    train: TrainingInputs
+    validation: TrainingInputs
+    digests: Mapping[str, str]
+    failures: tuple[tuple[Failure, ...], tuple[Failure, ...]]
+    duplicates: int
+    balanced_away: int
+    source: Mapping[str, Any]
+
+
+def uses_features(recipe: Recipe, module: torch.nn.Module) -> bool:
+    """Whether a stage trains on cached features: a frozen backbone, whose input is the same in every epoch."""
+    same_input = not recipe.augmentation and not recipe.training_preprocessing
+    offered = hasattr(module, "features") and hasattr(module, "classify")
+    return recipe.trainable == "head" and recipe.cache_features and same_input and offered
+
+
+class Preparation:
+    """Prepares the input of one stage after the other.
+
+    With several processes the first one decodes and computes; the others wait and open what it left.
+    """
+
+    def __init__(
+        self,
+        spec: DetectorSpec,
+        chosen: Chosen,
+        split: Split,
+        options: TrainOptions,
+        processes: Processes,
+        progress: ProgressSink,
+        stored: FeatureSet | None = None,
+    ) -> None:
+        self._spec = spec
+        self._chosen = chosen
+        self._split = split
+        self._options = options
+        self._processes = processes
+        self._progress = progress
+        self._stored = stored
+        self._told: set[str] = set()
+
+    def stage(self, recipe: Recipe, module: torch.nn.Module) -> Prepared:
+        """The input of a stage.
+
+        Args:
+            recipe: Of the stage.
+            module: As the stage before left it; features are computed with it.
+
+        Raises:
+            DataError: A class is missing in a part, after samples that failed and duplicates.
+            UsageError: Stored features cannot be used for such a stage.
+        """
+        if self._stored is not None:
+            if not (recipe.trainable == "head" and hasattr(module, "classify")):
+                raise UsageError(
+                    f"--features has vectors of a frozen backbone, and this training changes more than the head "
+                    f"(trainable = {recipe.trainable}); train on media with --data."
+                )
+            prepared = self._from_vectors(recipe, self._stored)
+        elif uses_features(recipe, module):
+            prepared = self._from_features(recipe, module)
+        else:
+            prepared = self._from_media(recipe)
+        self._check_alike(prepared)
+        return prepared
+
+    def _from_vectors(self, recipe: Recipe, stored: FeatureSet) -> Prepared:
+        """Vectors that the user brought: nothing is decoded, and equal vectors count as duplicates."""
+        rows = {sample.sample_id: row for row, sample in enumerate(stored.samples)}
+        parts = [
+            _rows_of(stored, [rows[s.sample_id] for s in part]) for part in (self._split.train, self._split.validation)
+        ]
+        return self._assembled(recipe, parts, FeatureInputs, {"kind": "stored features"})
+
+    def _from_features(self, recipe: Recipe, module: torch.nn.Module) -> Prepared:
+        options, preprocessing = self._options, self._chosen.preprocessing
+        device = str(self._processes.device)
+        key = feature_key(module, recipe.head, recipe.model, preprocessing, device.partition(":")[0])
+        root = options.cache or cache_dir()
+        module.to(device)
+
+        def extract(samples: Sequence[Sample], label: str) -> FeatureSet:
+            with DecodePool(workers=options.worker_count, timeout=options.decode_timeout) as pool:
+                return extract_features(
+                    module,
+                    samples,
+                    preprocessing,
+                    pool=pool,
+                    cache=FeatureCache(root / "features", key),
+                    device=device,
+                    batch_size=options.batch_size,
+                    progress=self._progress,
+                    label=label,
+                )
+
+        parts = []
+        for name, samples in zip(PARTS, (self._split.train, self._split.validation), strict=True):
+            part = self._first_alone(lambda samples=samples, name=name: extract(samples, f"features, {name}"))  # type: ignore[misc]
+            parts.append(part)
+        module.to("cpu")
+        computed = sum(part.computed for part in parts)
+        total = sum(len(part.samples) for part in parts)
+        record = {"kind": "features", **key, "computed": computed, "from_cache": total - computed}
+        return self._assembled(recipe, parts, FeatureInputs, record)
+
+    def _from_media(self, recipe: Recipe) -> Prepared:
+        judged = self._chosen.preprocessing
+        trained = preprocessing_of(
+            self._spec,
+            dataclasses.replace(self._chosen.recipe, training_preprocessing=recipe.training_preprocessing),
+            training=True,
+        )
+        train, validation = self._split.train, self._split.validation
+        everything = self._decoded((*train, *validation), judged)
+        parts = [everything.part(train), everything.part(validation)]
+        digests = {s.sample_id: digest for s, digest in zip(everything.samples, everything.digests, strict=True)}
+        if trained != judged:  # the digests stay those of the judged input, in which other data are compared too
+            parts[0] = self._decoded(train, trained)
+        augment = None
+        if recipe.augmentation:
+            augment = Augmenter(
+                recipe.augmentation, self._spec.modality, seed=recipe.seed, sample_rate=trained.sample_rate
+            )
+        threads = max(1, min(4, available_cpus() // self._processes.count))
+
+        def inputs(part: DecodedSet) -> MediaInputs:
+            return MediaInputs(
+                part,
+                augment=augment,
+                threads=threads,
+                workers=self._options.worker_count,
+                decode_timeout=self._options.decode_timeout,
+            )
+
+        record = {"kind": "media", "preprocessing": trained.to_mapping(), "stored": parts[0].store is not None}
+        return self._assembled(recipe, parts, inputs, record, digests)
+
+    def _decoded(self, samples: Sequence[Sample], preprocessing: Any) -> DecodedSet:
+        options = self._options
+        root = (options.cache or cache_dir()) / "decoded"
+
+        def decode() -> DecodedSet:
+            with DecodePool(workers=options.worker_count, timeout=options.decode_timeout) as pool:
+                return decode_to_store(samples, preprocessing, pool=pool, root=root, progress=self._progress)
+
+        def opened() -> DecodedSet:
+            return decode_to_store(samples, preprocessing, pool=None, root=root)
+
+        return self._first_alone(decode, opened)
+
+    def _first_alone(self, work: Callable[[], T], then: Callable[[], T] | None = None) -> T:
+        """Rank 0 works while the others wait; these then do the same, with what it left in the caches."""
+        processes = self._processes
+        if processes.is_main:
+            done = work()
+            processes.barrier()
+            return done
+        processes.barrier()
+        return (then or work)()
+
+    def _assembled(
+        self,
+        recipe: Recipe,
+        parts: Sequence[Any],
+        inputs: Callable[[Any], TrainingInputs],
+        source: Mapping[str, Any],
+        digests: Mapping[str, str] | None = None,
+    ) -> Prepared:
+        """Duplicates dropped, failures told, classes checked and balanced.
+
+        ``digests`` are those of both parts by sample id, where a part's own may be of another preprocessing.
+        """
+        train, validation = parts
+        if digests is None:
+            digests = {s.sample_id: d for part in parts for s, d in zip(part.samples, part.digests, strict=True)}
+        failures = (train.failures, validation.failures)
+        self._tell_failures(failures)
+        duplicates = drop_duplicates(*([digests.get(s.sample_id) for s in part.samples] for part in parts))
+        if len(duplicates.dropped):
+            self._tell(str(duplicates))
+            train = _rows_of(train, duplicates.kept.tolist())
+        self._check_classes((train, validation), failures, len(duplicates.dropped))
+        rows = balanced_rows(train.samples, recipe.seed) if recipe.balance else list(range(len(train.samples)))
+        away = len(train.samples) - len(rows)
+        if away:
+            self._tell(f"left out {away} training samples of the larger class, so that both have {len(rows) // 2}")
+            train = _rows_of(train, rows)
+        used = {s.sample_id for s in (*train.samples, *validation.samples)}
+        known = {name: digest for name, digest in digests.items() if name in used}
+        return Prepared(inputs(train), inputs(validation), known, failures, len(duplicates.dropped), away, source)
+
+    def _check_classes(self, parts: Sequence[Any], failures: Sequence[Sequence[Failure]], dropped: int) -> None:
+        for name, part, failed in zip(PARTS, parts, failures, strict=True):
+            counts = Counter(sample.label for sample in part.samples)
+            if not (counts[0] and counts[1]):
+                more = f" and {dropped} duplicates" if dropped and name == "training" else ""
+                raise DataError(
+                    f"the {name} part has {counts[0]} real and {counts[1]} synthetic samples left after {len(failed)} "
+                    f"failed{more}; training needs both classes in both parts."
+                )
+
+    def _check_alike(self, prepared: Prepared) -> None:
+        """Processes that train on different samples would wait for each other for ever."""
+        seen = self._processes.gather([ids_sha256(prepared.train.samples), ids_sha256(prepared.validation.samples)])
+        if any(one != seen[0] for one in seen):
+            raise RunError("the processes found different samples usable; give the same command again.")
+
+    def _tell_failures(self, failures: Iterable[Sequence[Failure]]) -> None:
+        for part in failures:
+            for failure in part:
+                self._tell(one_line(f"left out {failure.sample.member}: {failure.reason.value}, {failure.message}"))
+
+    def _tell(self, line: str) -> None:
+        """Say something once, however many stages it holds for."""
+        if line not in self._told:
+            self._told.add(line)
+            self._progress.note(line)
+
+
+def ids_sha256(samples: Iterable[Sample]) -> str:
+    """SHA-256 over the samples' ids, in any order."""
+    return hashlib.sha256("\n".join(sorted(sample.sample_id for sample in samples)).encode()).hexdigest()
+
+
+def standardise(module: torch.nn.Module, inputs: TrainingInputs, batch_size: int) -> None:
+    """Set the mean and standard deviation by which the module standardises features: those of the training part.
+
+    A feature that is constant there gets a standard deviation of 1, so that another value later is not blown up.
+
+    Args:
+        module: Offers ``set_standardisation`` and, where ``inputs`` are media, ``features``.
+        inputs: The training part.
+        batch_size: Samples that go through the module together, where they are media.
+    """
+    rows = range(len(inputs.samples))
+    size = len(rows) if inputs.from_features else batch_size
+    batches = [list(rows[i : i + size]) for i in range(0, len(rows), size)]
+    found: list[npt.NDArray[np.float64]] = []
+    device = next(module.parameters()).device
+    with torch.no_grad():
+        for batch in inputs.batches(batches, epoch=1, augment=False):
+            x = batch.inputs if inputs.from_features else module.features(batch.inputs.to(device))  # type: ignore[operator]
+            found.append(x.double().cpu().numpy())
+    features = torch.from_numpy(np.concatenate(found))
+    mean, std = features.mean(0), features.std(0, correction=0)
+    module.set_standardisation(mean.float(), torch.where(std > 0, std, 1.0).float())  # type: ignore[operator]
+
+
+def _rows_of(part: Any, rows: Sequence[int]) -> Any:
+    """Some of the samples of a FeatureSet or DecodedSet, which keeps its failures."""
+    return dataclasses.replace(part.part([part.samples[row] for row in rows]), failures=part.failures)

@@ -1,0 +1,197 @@
+"""A small training as a process of its own, which can be killed: ``python engine_job.py FOLDER JSON``.
+
+The JSON has ``recipe`` (fields of a Recipe over the ones here), ``inputs`` and ``stage`` options, and ``kill_after``: the
+process kills itself with SIGKILL when so many training batches were asked for.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from gasdet.training.engine import StageResult, run_stage
+from gasdet.training.interfaces import Batch
+from gasdet.training.recipe import Recipe
+from gasdet.training.supervised import SupervisedObjective
+from gasdet.types import Locator, MediaType, Modality, Sample
+
+
+class Net(nn.Module):
+    """Everything whose state a resumed training may lose: BatchNorm, dropout, a LayerNorm, a convolution."""
+
+    def __init__(self, *, batchnorm: bool = True, dropout: float = 0.3) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 6, 3, padding=1)
+        self.bn = nn.BatchNorm2d(6) if batchnorm else nn.Identity()
+        self.fc = nn.Linear(6, 12)
+        self.norm = nn.LayerNorm(12)
+        self.drop = nn.Dropout(dropout)
+        self.head = nn.Linear(12, 2)
+
+    def forward_with_embeddings(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        x = torch.relu(self.bn(self.conv(x.float() / 255)))
+        z = self.drop(self.norm(torch.relu(self.fc(x.mean((2, 3))))))
+        return self.head(z), z
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.forward_with_embeddings(x)[0]
+
+
+class VectorNet(nn.Module):
+    """A head on vectors."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.head = nn.Sequential(nn.Linear(width, 64), nn.ReLU(), nn.Linear(64, 2))
+
+    def features(self, x: torch.Tensor) -> torch.Tensor:
+        return x
+
+    def classify(self, features: torch.Tensor) -> torch.Tensor:
+        return self.head(features)
+
+
+def make_sample(number: int, label: int, dataset: str = "toy", weight: float = 1.0) -> Sample:
+    return Sample(
+        sample_id=f"{number:032x}",
+        dataset=dataset,
+        member=f"{number}.png",
+        locator=Locator("file", f"{number}.png"),
+        modality=Modality.IMAGE,
+        media_type=(MediaType.REAL, MediaType.SYNTHETIC)[label],
+        group=str(number),
+        weight=weight,
+    )
+
+
+class ArrayInputs:
+    """Training inputs in memory, noisy anew in each epoch where augmentation is asked for."""
+
+    def __init__(
+        self,
+        inputs: torch.Tensor,
+        labels: Sequence[int],
+        *,
+        from_features: bool = False,
+        datasets: Sequence[str] | None = None,
+        weights: Sequence[float] | None = None,
+        kill_after: int = 0,
+        stop_after: int = 0,
+    ) -> None:
+        self.from_features = from_features
+        self.inputs, self.labels = inputs, torch.tensor(labels)
+        self.weights = torch.tensor(weights if weights is not None else [1.0] * len(labels))
+        self.samples = [
+            make_sample(i, label, datasets[i] if datasets else "toy", float(self.weights[i]))
+            for i, label in enumerate(labels)
+        ]
+        self.kill_after, self.stop_after, self.given = kill_after, stop_after, 0
+        self.asked: list[list[int]] = []
+
+    def batches(self, batches: Sequence[Sequence[int]], *, epoch: int, augment: bool) -> Iterator[Batch]:
+        for rows in batches:
+            self.given += 1
+            self.asked.append(list(rows))
+            if self.kill_after and self.given > self.kill_after:
+                os.kill(os.getpid(), signal.SIGKILL)
+            if self.stop_after and self.given > self.stop_after:
+                raise KeyboardInterrupt
+            chosen = torch.tensor(list(rows))
+            inputs = self.inputs[chosen]
+            if augment:
+                noise = [np.random.default_rng([epoch, row]).normal(size=inputs.shape[1:]) for row in rows]
+                inputs = inputs + torch.from_numpy(np.stack(noise)).float()
+            yield Batch(inputs, self.labels[chosen], self.weights[chosen], chosen)
+
+
+class Shuffle:
+    """A sampler whose order depends on what it was told of the validation, as a worst-dataset sampler's does."""
+
+    def __init__(self, count: int, seed: int = 0) -> None:
+        self.count, self.seed, self.told = count, seed, 0.0
+
+    def epoch_rows(self, epoch: int) -> np.ndarray:
+        told = int(self.told * 1e6)
+        return np.random.default_rng([self.seed, epoch, told]).permutation(self.count).astype(np.int64)
+
+    def update(self, validation_losses: Mapping[str, float]) -> None:
+        self.told = 0.5 * self.told + sum(validation_losses.values())
+
+    def state(self) -> dict[str, Any]:
+        return {"told": self.told}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        self.told = state["told"]
+
+
+def pictures(count: int, seed: int) -> tuple[torch.Tensor, list[int]]:
+    """uint8 pictures; the synthetic ones are a little smoother and bluer."""
+    generator = torch.Generator().manual_seed(seed)
+    labels = [i % 2 for i in range(count)]
+    x = torch.randn(count, 3, 8, 8, generator=generator) * 40 + 128
+    x[1::2, 2] += 18
+    return x.clamp(0, 255).to(torch.uint8), labels
+
+
+RECIPE: dict[str, Any] = {
+    "builder": "engine_job:Net",
+    "head": ("head",),
+    "trainable": "all",
+    "optimiser": "adamw",
+    "learning_rate": 0.01,
+    "weight_decay": 0.01,
+    "schedule": "cosine",
+    "warmup": 0.1,
+    "ema": 0.9,
+    "clip_norm": 1.0,
+    "batch_size": 8,
+    "epochs": 4,
+    "augmentation": ({"name": "noise"},),
+    "seed": 5,
+}
+
+
+def train(folder: Path, job: Mapping[str, Any]) -> tuple[StageResult, nn.Module]:
+    """Run the training that a job describes."""
+    recipe = Recipe(**{**RECIPE, **job.get("recipe", {})})
+    torch.manual_seed(1)
+    module = Net(**job.get("net", {}))
+    x, y = pictures(job.get("samples", 51), 0)
+    train_inputs = ArrayInputs(
+        x, y, kill_after=job.get("kill_after", 0), stop_after=job.get("stop_after", 0), weights=job.get("weights")
+    )
+    vx, vy = pictures(24, 1)
+    validation = ArrayInputs(vx, vy, datasets=["a" if i < 12 else "b" for i in range(24)])
+    result = run_stage(
+        module,
+        recipe,
+        train=train_inputs,
+        validation=validation,
+        sampler=Shuffle(len(y)),
+        objective=SupervisedObjective(recipe, embedding_dim=12),
+        folder=folder,
+        device="cpu",
+        identity={"data": "toy"},
+        save_every=job.get("save_every", 0.0),
+    )
+    return result, module
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    out = Path(sys.argv[1])
+    options = json.loads(sys.argv[2])
+    found, trained = train(out, options)
+    if os.environ.get("RANK", "0") == "0":
+        save_file(trained.state_dict(), out / "final.safetensors")
+        (out / "result.json").write_text(json.dumps([found.best, found.epochs, found.steps, found.stopped]))

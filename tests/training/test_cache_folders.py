@@ -1,0 +1,80 @@
+"""Folders of a cache: bounded, never taken from under a user, usable by several processes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from gasdet.training.cache_folders import CacheFolder, prune
+
+HOLDS = """
+import sys
+from pathlib import Path
+from gasdet.training.cache_folders import CacheFolder
+folder = CacheFolder(Path(sys.argv[1]), {"n": 2})
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+def filled(root: Path, number: int, size: int = 1000) -> Path:
+    """A folder that nobody uses, used last at second ``number``."""
+    path = CacheFolder(root, {"n": number}).path
+    (path / "data").write_bytes(b"x" * size)
+    os.utime(path / ".used", (number, number))
+    return path
+
+
+def test_the_longest_unused_go_until_the_others_fit(tmp_path: Path) -> None:
+    folders = [filled(tmp_path, n) for n in (3, 1, 2, 4)]
+    assert prune(tmp_path, 10_000) == []
+    each = sum(path.stat().st_size for path in folders[0].iterdir())
+    assert prune(tmp_path, 2 * each) == [folders[1], folders[2]]
+    assert [path.exists() for path in folders] == [True, False, False, True]
+    assert sorted(prune(tmp_path, 0)) == sorted([folders[0], folders[3]])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_folder_is_removed_while_this_process_uses_it(tmp_path: Path) -> None:
+    old = filled(tmp_path, 1)
+    again = CacheFolder(tmp_path, {"n": 1})
+    assert again.path == old
+    assert prune(tmp_path, 0) == []
+    del again
+    assert prune(tmp_path, 0) == [old]
+
+
+def test_no_folder_is_removed_while_another_process_uses_it(tmp_path: Path) -> None:
+    held, free = filled(tmp_path, 2), filled(tmp_path, 3)
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLDS, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline().strip() == "held"
+        assert prune(tmp_path, 0) == [free]
+        assert held.exists()
+        process.kill()
+    assert prune(tmp_path, 0) == [held]
+
+
+def test_use_makes_a_folder_the_last_to_go(tmp_path: Path) -> None:
+    one, two = filled(tmp_path, 1), filled(tmp_path, 2)
+    CacheFolder(tmp_path, {"n": 1})
+    assert prune(tmp_path, sum(path.stat().st_size for path in one.iterdir())) == [two]
+
+
+def test_what_an_interrupted_writer_left_goes_when_nobody_else_is_at_work(tmp_path: Path) -> None:
+    user = CacheFolder(tmp_path, {})
+    pending = user.path / "part.parquet.pending"
+    pending.write_bytes(b"half")
+    other = CacheFolder(tmp_path, {})
+    assert pending.exists()  # it may be that of the first
+    del user, other
+    CacheFolder(tmp_path, {})
+    assert not pending.exists()
+
+
+def test_a_root_that_is_not_there_holds_nothing(tmp_path: Path) -> None:
+    assert prune(tmp_path / "none", 0) == []
