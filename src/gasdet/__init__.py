@@ -25,7 +25,7 @@ from gasdet.types import (
 from gasdet.version import __version__
 
 if TYPE_CHECKING:
-    from gasdet.api import detect, evaluate, load
+    from gasdet.api import calibrate, detect, evaluate, export, load
     from gasdet.training.recipe import Recipe
 
 __all__ = [
@@ -42,13 +42,15 @@ __all__ = [
     "Status",
     "WeightsSpec",
     "__version__",
+    "calibrate",
     "detect",
     "evaluate",
+    "export",
     "hookimpl",
     "load",
 ]
 
-_LAZY = ("detect", "evaluate", "load")
+_LAZY = ("calibrate", "detect", "evaluate", "export", "load")
 
 
 def __getattr__(name: str) -> Any:

@@ -24,23 +24,30 @@ from gasdet.evaluation.processors import share_processors
 
 share_processors()  # before anything below imports torch
 
-from gasdet.api.choosing import Choice, Weights, load
+from gasdet.api.calibrating import calibrate
+from gasdet.api.choosing import Calibrators, Choice, Weights, load
 from gasdet.api.detecting import THRESHOLD, Detection, detect, iterate_detections
 from gasdet.api.evaluating import evaluate
+from gasdet.api.exporting import export
 from gasdet.bundle import Detector
+from gasdet.bundle.export import Export
 from gasdet.evaluation.options import RunOptions
 from gasdet.evaluation.run import Run
 
 __all__ = [
     "THRESHOLD",
+    "Calibrators",
     "Choice",
     "Detection",
     "Detector",
+    "Export",
     "Run",
     "RunOptions",
     "Weights",
+    "calibrate",
     "detect",
     "evaluate",
+    "export",
     "iterate_detections",
     "load",
 ]

@@ -16,7 +16,9 @@ COMMANDS: dict[str, str] = {
     "info": "Show everything known about one detector or component.",
     "detect": "Score files: real or synthetic?",
     "evaluate": "Measure detectors on a dataset, with errors counted and intervals.",
-    "train": "Train a detector's head on a frozen backbone.",
+    "calibrate": "Fit a calibrator, and report before and after on samples that took no part.",
+    "train": "Train a detector by its plugin's recipe, on your data.",
+    "export": "Write a detector as a bundle that runs without gasdet, and check it.",
 }
 """Command name to its line in ``gasdet --help``. The command is ``command`` in the module of that name here."""
 

@@ -290,6 +290,44 @@ class TrajectoryHead(Float32Module):
         return torch.cat([real / 2, -real / 2], dim=-1)
 
 
+class Calibration(Float32Module):
+    """A calibrator that was fitted to the model's margin z, the logit of synthetic less the logit of real.
+
+    Its one tensor is in the weights file of a calibrated bundle, named ``calibration.`` and one of:
+
+    - ``affine`` (scale, bias): scale * z + bias.
+    - ``beta`` (a, b, c): a * log s - b * log(1 - s) + c with s = sigmoid(z).
+    - ``knots`` ``[2, K]``: a line through K points (z, calibrated z), level outside of them.
+
+    It keeps its dtype, which is the precision of the map, in a half-precision model.
+    """
+
+    def __init__(self, kind: str, tensor: torch.Tensor) -> None:
+        super().__init__()
+        shape = tuple(tensor.shape)
+        good = {"affine": shape == (2,), "beta": shape == (3,), "knots": shape[:1] == (2,) and shape[1:] > (0,)}
+        if not good.get(kind, False):
+            raise ValueError(f"calibration.{kind} {list(shape)} is no calibrator that this model knows.")
+        self.kind = kind
+        self.register_buffer(kind, tensor.clone())
+
+    def forward(self, z: torch.Tensor) -> torch.Tensor:
+        """Margins ``[B, 1]`` to calibrated margins, float32."""
+        values = self.get_buffer(self.kind)
+        z = z.to(values.dtype)
+        if self.kind == "affine":
+            return (values[0] * z + values[1]).float()
+        if self.kind == "beta":
+            log_s, log_not_s = nn.functional.logsigmoid(z), nn.functional.logsigmoid(-z)
+            return (values[0] * log_s - values[1] * log_not_s + values[2]).float()
+        x, y = values[0].contiguous(), values[1]
+        right = torch.searchsorted(x, z.contiguous()).clamp(max=x.numel() - 1)
+        left = (right - 1).clamp(min=0)
+        width = x[right] - x[left]
+        share = torch.where(width > 0, (z - x[left]) / torch.where(width > 0, width, 1.0), 1.0).clamp(0, 1)
+        return (y[left] + (y[right] - y[left]) * share).float()
+
+
 class ReStraV(nn.Module):
     """Clips to logits (real, synthetic).
 
@@ -315,13 +353,18 @@ class ReStraV(nn.Module):
         self.backbone: nn.Module = FilterBankEncoder() if backbone == DEMO else DinoV2Encoder(normalize)
         self.backbone.requires_grad_(False)
         self.head = TrajectoryHead()
+        self.calibration: Calibration | None = None
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Logits float32 ``[B, 2]`` (real, synthetic) of clips ``[B, T, 3, 224, 224]``, RGB 0 to 255, uint8 or float."""
-        return self.classify(self.features(x))
+        logits = self.classify(self.features(x))
+        if self.calibration is None:
+            return logits
+        z: torch.Tensor = self.calibration(logits[:, 1:] - logits[:, :1])
+        return torch.cat([-z / 2, z / 2], dim=-1)
 
     def classify(self, features: torch.Tensor) -> torch.Tensor:
-        """Logits float32 ``[B, 2]`` (real, synthetic) of vectors ``[B, 21]``."""
+        """Logits float32 ``[B, 2]`` (real, synthetic) of vectors ``[B, 21]``, without a calibrator."""
         logits: torch.Tensor = self.head(features)
         return logits
 
@@ -405,6 +448,8 @@ def load_model(
     if backbone is None:
         backbone = DEMO if "backbone.filters" in tensors else DINOV2_VITS14
     model = ReStraV(backbone, bool(normalize), chunk_frames)
+    for name in [name for name in tensors if name.startswith("calibration.")]:
+        model.calibration = Calibration(name.removeprefix("calibration."), tensors[name])
     asked = model.state_dict()
     load_tensors(model, tensors, str(weights_path))
     for name in ("backbone.scale.mean", "backbone.scale.std"):
@@ -417,7 +462,7 @@ def load_model(
 
 
 def load_tensors(module: nn.Module, tensors: dict[str, torch.Tensor], where: str) -> None:
-    """Put tensors into a module, all of them and nothing else, as float32.
+    """Put tensors into a module, all of them and nothing else, as float32; a calibrator keeps its own precision.
 
     Raises:
         ValueError: With what is missing, unexpected or misshapen; of more than 20 names of a kind, the first 20.
@@ -435,7 +480,8 @@ def load_tensors(module: nn.Module, tensors: dict[str, torch.Tensor], where: str
     if any(problems.values()):
         parts = [f"{len(names)} {kind}: {_listed(names)}" for kind, names in problems.items() if names]
         raise ValueError(f"{where} does not fit the model; {'; '.join(parts)}.")
-    module.load_state_dict({name: tensor.float() for name, tensor in tensors.items()}, strict=True, assign=True)
+    ready = {name: t if name.startswith("calibration.") else t.float() for name, t in tensors.items()}
+    module.load_state_dict(ready, strict=True, assign=True)
 
 
 def _listed(names: list[str]) -> str:
