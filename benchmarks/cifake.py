@@ -2,12 +2,13 @@
 
     python benchmarks/cifake.py --data DIR [--out runs/cifake] [--set epochs=12 ...]
 
-DIR holds train.parquet and test.parquet (struct column ``image`` with ``bytes`` and ``path``, column ``label``) and, where it is known, the
-list test_duplicates_of_train.txt. Every step is a gasdet command and is printed. The parts:
+DIR holds train.parquet and test.parquet (struct column ``image`` with ``bytes`` and ``path``, column ``label``) and, where
+it is known, the list test_duplicates_of_train.txt. Every step is a gasdet command and is printed. The parts:
 
 - a tenth of the train split, chosen by a hash of the pixels, so that equal images stay together: for the calibrator only;
 - of the rest, 5 % held out by ``gasdet train`` to choose the epoch; what is left is trained on;
-- the test split, whole, and without the images that are in the train split too (found by their pixels, and compared with the list).
+- the test split, whole, and without the images that are in the train split too (found by their pixels, and compared with the
+  list).
 
 The table goes to standard output and to OUT/table.md.
 """
@@ -52,12 +53,16 @@ def main() -> None:
     )  # fmt: skip
     gasdet(
         "calibrate", "--plugin", "npr", "--weights", trained, "--data", calibration, "--method", options.method,
+        "--run-out", out / "calibration",
     )  # fmt: skip
     gasdet(
         "evaluate", "--plugin", "npr", "--weights", trained, "--data", options.data / "test.parquet", "--out", run,
     )  # fmt: skip
     record = json.loads((trained / "train.json").read_text(encoding="utf-8"))
-    told = f"`gasdet train` took {seconds / 60:.1f} min, start and decoding included (its own clock: {record['seconds'] / 60:.1f} min)."
+    told = (
+        f"`gasdet train` took {seconds / 60:.1f} min in this call, start and decoding included; "
+        f"{record['seconds'] / 60:.1f} min by its record."
+    )
     text = table(pq.read_table(run / "records.parquet"), duplicates) + "\n\n" + told
     (out / "table.md").write_text(text + "\n", encoding="utf-8")
     print(text)
@@ -85,8 +90,9 @@ def divide(data: Path, out: Path) -> tuple[Path, Path, set[str]]:
     if not (fit.exists() and calibration.exists()):
         # by the pixels and not by the row: an image that occurs twice is never in both parts
         tenth = pa.array([int(digest[:8], 16) % 10 == 0 for digest in known])
-        pq.write_table(train.filter(pc.invert(tenth)), fit)
-        pq.write_table(train.filter(tenth), calibration)
+        for path, kept in ((fit, pc.invert(tenth)), (calibration, tenth)):
+            pq.write_table(train.filter(kept), path.with_suffix(".pending"))
+            path.with_suffix(".pending").replace(path)
     test = pq.read_table(data / "test.parquet")
     paths = pc.struct_field(test["image"], "path").to_pylist()
     seen = set(known)
@@ -94,8 +100,9 @@ def divide(data: Path, out: Path) -> tuple[Path, Path, set[str]]:
     print(f"{len(found)} of {len(paths)} test images have the pixels of a train image", flush=True)
     listed = data / "test_duplicates_of_train.txt"
     if listed.exists():
-        same = found == set(listed.read_text(encoding="utf-8").split("\n")) - {""}
-        print(f"{'exactly those' if same else 'NOT those'} of {listed.name}", flush=True)
+        if found != set(listed.read_text(encoding="utf-8").split("\n")) - {""}:
+            sys.exit(f"these are not those of {listed.name}")
+        print(f"exactly those of {listed.name}", flush=True)
     return fit, calibration, found
 
 
@@ -115,6 +122,8 @@ def table(records: pa.Table, duplicates: set[str]) -> str:
 
     members = records["member"].to_pylist()
     fresh = pa.array([member.removeprefix("test.parquet/") not in duplicates for member in members])
+    if pc.sum(pc.invert(fresh)).as_py() != len(duplicates):
+        sys.exit("the duplicates' paths are not those of the records")
     raw = records.set_column(records.column_names.index("p_synthetic"), "p_synthetic", records["p_raw"])
     decided = pc.cast(pc.greater(raw["p_raw"], 0.5), records.schema.field("prediction").type)
     raw = raw.set_column(raw.column_names.index("prediction"), "prediction", decided)

@@ -16,6 +16,8 @@ from gasdet.builtin.tally import combine
 Floats = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.int64]
 VARIANTS = ("as it is", "Platt", "threshold")
+JUDGED = "Platt"
+"""The variant that the closing comparison is made in, fixed before anything was seen."""
 RESAMPLES = 1000
 PRIORS = (0.2, 0.5, 0.8)
 
@@ -156,15 +158,19 @@ def tables(found: Found, *, reference: str, tuned: Sequence[str], negative: str)
     text += [row("arm", *(f"{prior:g}" for prior in PRIORS)), row(*["---"] * (len(PRIORS) + 1))]
     for arm in arms:
         text.append(row(arm, *(f"{at_prior(found, arm, seeds, prior):.4f}" for prior in PRIORS)))
-    best = max(((arm, name) for arm in controls for name in VARIANTS), key=lambda one: mean(*one))
+    best = max(controls, key=lambda arm: mean(arm, JUDGED))
     text += [
         "",
-        f"Against the best control, {best[0]} ({best[1]}), which was chosen on the test images and so has the luck:",
+        f"Differences after Platt's line to the best control there, {best}, which was chosen on the test images and so has "
+        f"the luck; and to {negative}, which has the same Brier gradient and differs in the decisions' credit alone:",
         "",
+        row("arm", f"less {best}", f"less {negative}"),
+        row(*["---"] * 3),
     ]
-    for arm in (*tuned, negative):
-        name = max(VARIANTS, key=lambda name: mean(arm, name))
-        text.append(f"- {arm} ({name}): {difference((arm, name), best)}")
+    for arm in tuned:
+        text.append(row(arm, *(difference((arm, JUDGED), (other, JUDGED)) for other in (best, negative))))
+    if len(seeds) > 1:
+        text += ["", f"A standard error over {len(seeds)} seeds has {len(seeds) - 1} degrees of freedom."]
     return "\n".join(text) + "\n"
 
 

@@ -86,4 +86,14 @@ def test_tables_pair_the_seeds_and_name_the_best_control(study: ModuleType) -> N
     ]
     stated = f"{np.mean(each):+.4f} ± {abs(each[0] - each[1]) / 2:.4f}"
     assert stated in rows["tuned"]
-    assert "Against the best control, CE" in text
+    closing = text.split("best control there, ")[1]
+    assert closing.startswith("CE,")
+    judged = [
+        study.score_of(study.columns(found["tuned", s].variants["Platt"], found["tuned", s].labels).sum(axis=0))
+        for s in (0, 1)
+    ]
+    control = [
+        study.score_of(study.columns(found["same", s].variants["Platt"], found["same", s].labels).sum(axis=0))
+        for s in (0, 1)
+    ]
+    assert f"{np.mean(np.subtract(judged, control)):+.4f} ± " in closing.split("| tuned | ")[1]
