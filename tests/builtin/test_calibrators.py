@@ -252,6 +252,61 @@ def test_separable_and_worthless_scores_give_finite_probabilities(calibrator: ty
         assert line is None or 0.01 <= line[0] <= 100.0
 
 
+@pytest.mark.parametrize("size", [1.0, 50.0, 500.0])
+def test_classes_that_a_threshold_tells_apart_get_the_steepest_line(size: float) -> None:
+    """There is no minimum but at the bound; Newton's steps stop before it, as the gradient vanishes."""
+    rng = np.random.default_rng(0)
+    labels = np.repeat([0, 1], [40, 80])
+    z = size * np.where(labels == 1, 1.0, -1.2) + rng.normal(size=120) * size / 50
+    logits, sure = np.stack([np.zeros(120), z], axis=1), nll(np.stack([np.zeros(120), z], axis=1), labels)
+    line, curve = TemperatureBias.fit(logits, labels), Beta.fit(logits, labels)
+    assert (line.scale, curve.a, curve.b) == (100.0, 100.0, 100.0)
+    assert curve.c == pytest.approx(line.bias)
+    for fitted in (line, curve):
+        assert (np.sign(fitted.margin(z)) == 2 * labels - 1).all()
+        assert np.abs(fitted.margin(z)).min() > np.abs(z).min()
+        assert nll(fitted.apply(logits), labels) <= sure
+    exchanged = TemperatureBias.fit(logits, 1 - labels)
+    assert (exchanged.scale, Beta.fit(logits, 1 - labels).a) == (0.01, 0.01)
+    if size > 1.0:  # in the middle of the gap, not at its edge
+        assert Bias.fit(logits, labels).bias == pytest.approx(0.1 * size, abs=0.05 * size)
+
+
+def test_the_bias_beside_the_bound_is_the_best_one() -> None:
+    rng = np.random.default_rng(1)
+    labels = np.repeat([0, 1], [40, 80])
+    z = np.where(labels == 1, 0.01, -0.01) + np.where(labels == 1, 1, -1) * rng.random(120) * 0.05
+    for calibrator, own in ((TemperatureBias, "bias"), (Beta, "c")):
+        fitted = calibrator.fit(np.stack([np.zeros(120), z], axis=1), labels)
+        sharp = np.stack([np.zeros(120), 100.0 * z], axis=1)
+        found = minimize_scalar(
+            lambda b, sharp=sharp: nll(sharp + np.array([0.0, b]), labels),
+            bounds=(-3, 3),
+            method="bounded",
+            options={"xatol": 1e-9},
+        )
+        assert getattr(fitted, own) == pytest.approx(found.x, abs=1e-5)
+
+
+@pytest.mark.parametrize("size", [50.0, 500.0])
+def test_one_error_among_sure_scores_is_no_bound(size: float) -> None:
+    rng = np.random.default_rng(2)
+    labels = np.repeat([0, 1], 100)
+    z = size * (2 * labels - 1) + rng.normal(size=200) * size / 50
+    z[0] *= -1
+    fitted = TemperatureBias.fit(np.stack([np.zeros(200), z], axis=1), labels)
+    found = minimize(
+        lambda v: float(np.mean(np.logaddexp(0, v[0] * z / size + v[1]) - labels * (v[0] * z / size + v[1]))),
+        [1.0, 0.0],
+        bounds=[(0.01 * size, 100 * size), (None, None)],
+        tol=1e-12,
+    )
+    assert (fitted.scale, fitted.bias) == (
+        pytest.approx(found.x[0] / size, rel=1e-3),
+        pytest.approx(found.x[1], abs=1e-3),
+    )
+
+
 @pytest.mark.parametrize("calibrator", ALL)
 def test_parameters_survive_json(calibrator: type[Calibrator]) -> None:
     logits, labels, weights = margins_and_labels()

@@ -52,6 +52,40 @@ def test_gradients_agree_with_finite_differences(loss: Loss) -> None:
 
 
 @pytest.mark.parametrize("loss", BOTH)
+@pytest.mark.parametrize("scale", [1e-6, 1e-3, 1e4])
+def test_the_weights_scale_has_no_effect(loss: Loss, scale: float) -> None:
+    logits, labels, weights = batch(12)
+    given = logits.requires_grad_()
+    one, other = loss(given, labels, weights), loss(given, labels, weights * scale)
+    assert other.item() == pytest.approx(one.item(), rel=1e-9)
+    gradients = [torch.autograd.grad(value, given)[0] for value in (one, other)]
+    torch.testing.assert_close(gradients[0], gradients[1], rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("share", [1e-3, 1e-6])
+def test_a_class_of_little_weight_counts_in_full(share: float) -> None:
+    """Nothing that keeps the root finite shows: as the metric has it."""
+    logits, labels, _ = batch(40)
+    logits, weights = logits.float(), torch.where(labels.bool(), share, 1.0)
+    p = 1 - logits.softmax(1)[:, 0].numpy()
+    soft = losses.soft_mcc(logits, labels, weights, tau=1e-4)
+    assert soft.dtype is torch.float32
+    assert 1 - soft.item() == pytest.approx(metrics.mcc(labels.numpy(), p, weights.double().numpy()), rel=1e-4)
+
+
+@pytest.mark.parametrize("sign", [-1, 1])
+def test_decisions_that_are_all_alike_have_an_mcc_of_0(sign: int) -> None:
+    """In float32, where the counts of the other decision are what rounding leaves."""
+    labels = torch.arange(33) % 2
+    z = torch.linspace(12, 20, 33) * sign
+    logits = torch.stack([torch.zeros(33), z], 1).requires_grad_()
+    loss = losses.soft_mcc(logits, labels, torch.rand(33, generator=torch.Generator().manual_seed(0)))
+    loss.backward()
+    assert loss.item() == pytest.approx(1, abs=2e-3)
+    assert bool(logits.grad.isfinite().all())
+
+
+@pytest.mark.parametrize("loss", BOTH)
 def test_weights_are_repetition(loss: Loss) -> None:
     logits, labels, _ = batch(6)
     weights = torch.tensor([3, 0, 1, 2, 1, 1])

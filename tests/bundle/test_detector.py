@@ -246,3 +246,10 @@ def test_nothing_else_writes_to_stdout_afterwards() -> None:
     before = sys.stdout
     make(Prints()).logits(pixels(1, 3, 4, 4))
     assert sys.stdout is before
+
+
+def test_a_record_names_the_weights_wherever_it_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert WeightsInfo("w", "file", Path("w.safetensors"), "0" * 64).to_mapping()["path"] == str(
+        tmp_path / "w.safetensors"
+    )

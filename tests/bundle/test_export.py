@@ -15,8 +15,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from gasdet.bundle import Detector, clean_process, load_bundle, read_config
-from gasdet.bundle.export import LIMIT, Export, ExportError, Folded, Inputs, write_bundle
+from gasdet.bundle import Detector, clean_process, comparison, load_bundle, read_config
+from gasdet.bundle.comparison import LIMIT, ExportError, Folded, Inputs
+from gasdet.bundle.export import Export, write_bundle
 from gasdet.errors import BundleError
 
 pytestmark = pytest.mark.filterwarnings("ignore::gasdet.errors.GasdetWarning")
@@ -40,6 +41,25 @@ AFFINE = (
     "        model.forward = forward\n"
     "    model.load_state_dict(tensors)\n    return model",
 )
+
+
+@pytest.fixture
+def without_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The clean process's answers from this one, for tests of what is made of them: a process of its own takes seconds."""
+
+    def answered(request: Path) -> subprocess.CompletedProcess[bytes]:
+        before = sys.modules.get("model")
+        try:
+            clean_process.answer(json.loads(request.read_text()))
+        except Exception as error:
+            return subprocess.CompletedProcess([], 1, b"", repr(error).encode())
+        finally:
+            sys.modules.pop("model", None)
+            if before is not None:
+                sys.modules["model"] = before
+        return subprocess.CompletedProcess([], 0, b"", b"")
+
+    monkeypatch.setattr(comparison, "start_clean", answered)
 
 
 @pytest.fixture
@@ -94,6 +114,7 @@ def test_the_bundle_is_the_detector(detector: Detector, batch: np.ndarray, tmp_p
     assert not list(tmp_path.joinpath("deep").glob(".*"))
 
 
+@pytest.mark.usefixtures("without_process")
 def test_the_same_export_gives_the_same_bytes(detector: Detector, batch: np.ndarray, tmp_path: Path) -> None:
     for name in ("a", "b"):
         exported(detector, tmp_path / name, inputs_of(detector, batch), zipped=True)
@@ -108,6 +129,7 @@ def test_the_same_export_gives_the_same_bytes(detector: Detector, batch: np.ndar
     np.testing.assert_array_equal(zipped.logits(batch), detector.logits(batch))
 
 
+@pytest.mark.usefixtures("without_process")
 def test_the_limit(detector: Detector, batch: np.ndarray, tmp_path: Path) -> None:
     given = inputs_of(detector, batch[:3], batch[3:], off_by=2 * LIMIT)
     with pytest.raises(ExportError, match=r"logits differ by up to 0\.0002 on noise \(limit 0\.0001"):
@@ -115,6 +137,7 @@ def test_the_limit(detector: Detector, batch: np.ndarray, tmp_path: Path) -> Non
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bundle"]
 
 
+@pytest.mark.usefixtures("without_process")
 def test_rounded_weights_are_reported_and_no_error(detector: Detector, batch: np.ndarray, tmp_path: Path) -> None:
     given = inputs_of(detector, batch)
     code = detector.weights.path.parent / "model.py"
@@ -127,6 +150,7 @@ def test_rounded_weights_are_reported_and_no_error(detector: Detector, batch: np
     assert 1e-4 < told.difference == pytest.approx(np.abs(found - given.expected[0]).max(), rel=1e-5)
 
 
+@pytest.mark.usefixtures("without_process")
 def test_a_model_that_sees_bytes_differently_is_reported(
     make_bundle: MakeBundle, image_model: str, batch: np.ndarray, tmp_path: Path
 ) -> None:
@@ -154,6 +178,7 @@ def calibrated(detector: Detector, batch: np.ndarray) -> Inputs:
     return Inputs("noise", (batch,), (np.concatenate([-margin / 2, margin / 2], axis=1),))
 
 
+@pytest.mark.usefixtures("without_process")
 def test_a_calibrator_goes_into_the_weights(
     make_bundle: MakeBundle, image_model: str, batch: np.ndarray, tmp_path: Path
 ) -> None:
@@ -171,19 +196,32 @@ def test_a_calibrator_goes_into_the_weights(
         exported(again, tmp_path / "twice", calibrated(again, batch), folded=PLATT)
 
 
+@pytest.mark.usefixtures("without_process")
+@pytest.mark.parametrize("dtype", [None, "bfloat16"])
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
         ("return model", "return model", "does not run in a clean process.*calibration.affine.*docs/bundles"),
-        (*IGNORES_WHAT_IT_DOES_NOT_KNOW, "margins differ by up to .* may not apply the tensor calibration.affine"),
+        (
+            *IGNORES_WHAT_IT_DOES_NOT_KNOW,
+            r"margins differ by up to .* \(limit 0\.0001 in float32\).* may not apply the tensor calibration.affine",
+        ),
     ],
 )
 def test_a_model_that_does_not_apply_it_is_an_error(
-    make_bundle: MakeBundle, image_model: str, batch: np.ndarray, tmp_path: Path, old: str, new: str, message: str
+    make_bundle: MakeBundle,
+    image_model: str,
+    batch: np.ndarray,
+    tmp_path: Path,
+    old: str,
+    new: str,
+    message: str,
+    dtype: str | None,
 ) -> None:
-    detector = changed(make_bundle, image_model, old, new)
+    code = image_model.replace("x = x / 255.0 - 0.5", "x = (x / 255.0 - 0.5).to(self.conv.weight.dtype)")
+    detector = changed(make_bundle, code, old, new)
     with pytest.raises(ExportError, match=message):
-        exported(detector, tmp_path / "out", calibrated(detector, batch), folded=PLATT)
+        exported(detector, tmp_path / "out", calibrated(detector, batch), folded=PLATT, dtype=dtype)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["changed"]
 
 
@@ -217,6 +255,7 @@ def test_code_that_changed_since_it_was_loaded(detector: Detector, batch: np.nda
         exported(detector, tmp_path / "out", inputs_of(detector, batch))
 
 
+@pytest.mark.usefixtures("without_process")
 def test_logits_that_are_not_finite_in_the_clean_process(detector: Detector, batch: np.ndarray, tmp_path: Path) -> None:
     given = inputs_of(detector, batch, off_by=float("nan"))
     with pytest.raises(ExportError, match="differ by up to inf"):
@@ -227,11 +266,14 @@ def test_logits_that_are_not_finite_in_the_clean_process(detector: Detector, bat
 
 
 def test_gasdet_and_the_plugin_cannot_be_imported_in_it(
-    make_bundle: MakeBundle, image_model: str, batch: np.ndarray, tmp_path: Path
+    make_bundle: MakeBundle, image_model: str, batch: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tries = """
 import importlib
-import re  # what is not named stays importable
+import os
+import installed_editable, installed_elsewhere  # what is not named stays importable
+caches = [os.environ[name] for name in ("HF_HOME", "TORCH_HOME", "XDG_CACHE_HOME")]
+assert caches == [os.path.join(os.getcwd(), "cache")] * 3 and "HF_HUB_CACHE" not in os.environ, caches
 for name in ("gasdet", "gasdet.types", "gasdet_restrav.model"):
     try:
         importlib.import_module(name)
@@ -242,19 +284,48 @@ for name in ("gasdet", "gasdet.types", "gasdet_restrav.model"):
 """
     root = make_bundle(code=tries + image_model)
     np.save(tmp_path / "input.npy", batch)
-    files = {"input": str(tmp_path / "input.npy"), "output": str(tmp_path / "logits.npy")}
+    run = {
+        "input": str(tmp_path / "input.npy"),
+        "output": str(tmp_path / "logits.npy"),
+        "dtype": "float32",
+        "optional": False,
+    }
+    site = tmp_path / "site"  # as the user's own packages, or those of PYTHONPATH, which python -I does not know
+    site.mkdir()
+    (site / "installed_elsewhere.py").write_text("")
+    (site / "gasdet.py").write_text("")
+    (site / "more.pth").write_text(str(tmp_path / "editable"))
+    (tmp_path / "editable").mkdir()
+    (tmp_path / "editable" / "installed_editable.py").write_text("")
+    monkeypatch.setenv("HF_HUB_CACHE", "/nowhere")
     request = {
         "code": str(root / "model.py"),
-        "weights": str(root / "model.safetensors"),
         "kwargs": {},
-        "dtype": "float32",
         "absent": ["gasdet", "gasdet_restrav"],
+        "site_folders": [str(site)],
         "threads": 1,
-        "runs": [{**files, "dtype": "float32", "optional": False}],
+        "loads": [{"weights": str(root / "model.safetensors"), "dtype": "float32", "runs": [run]}],
     }
     (tmp_path / "request.json").write_text(json.dumps(request))
-    command = [sys.executable, "-I", str(clean_process.__file__), str(tmp_path / "request.json")]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    done = comparison.start_clean(tmp_path / "request.json")
+    assert done.returncode == 0, done.stderr.decode()
     assert np.load(tmp_path / "logits.npy").shape == (5, 2)
     assert not (root / "__pycache__").exists()
+
+
+def test_what_does_not_end_is_an_error(
+    detector: Detector, batch: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(comparison, "TIMEOUT_S", 0.05)  # less than a process needs to import torch
+    with pytest.raises(ExportError, match=r"was not done after 0\.05 seconds"):
+        exported(detector, tmp_path / "out", inputs_of(detector, batch))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bundle"]
+
+
+def test_which_folders_hold_installed_packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "user" / "some-1.0.dist-info").mkdir(parents=True)
+    (tmp_path / "scripts").mkdir()
+    monkeypatch.setattr(
+        sys, "path", ["", str(tmp_path / "scripts"), str(tmp_path / "user"), str(tmp_path / "none.zip")]
+    )
+    assert comparison.site_folders() == [str(tmp_path / "user")]

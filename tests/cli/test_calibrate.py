@@ -22,6 +22,7 @@ from gasdet.bundle.calibration import read_calibrator
 from gasdet.cli.group import gasdet
 from gasdet.errors import UsageError
 from gasdet.evaluation.finished import Run
+from gasdet.evaluation.records import read_records, table_of, write_records
 
 pytestmark = pytest.mark.usefixtures("with_plugins")
 
@@ -92,7 +93,7 @@ def test_a_run_is_calibrated_beside_its_weights_and_everything_applies_it(
     )
     assert calibrated.exit_code == 0, calibrated.stderr
     assert "edges: scores are calibrated (platt, " in calibrated.stderr
-    assert "fitted on a part of these very data" in calibrated.stderr
+    assert "its calibrator was fitted on 100 of these 144 samples" in calibrated.stderr
     assert "before calibration" in calibrated.stdout
     one, other = (Run.open(path).records().to_pydict() for path in (run, tmp_path / "calibrated"))
     line = stored.parameters
@@ -257,6 +258,53 @@ def test_a_training_split_is_refused(data: Path, weights: Path, tmp_path: Path) 
     assert few.exit_code == 1  # 36 of each, of which 25 are left to fit on
     assert "needs at least 30 real and 30 synthetic samples to be fitted on" in few.stderr
 
+    # the same of a run that holds both splits
+    of_run = calibrate("--run", tmp_path / "a", "--split", "calibration", "--out", tmp_path / "c.json")
+    assert of_run.exit_code == 1
+    assert "needs at least 30 real and 30 synthetic samples to be fitted on" in of_run.stderr
+    assert "72 of 72 samples" in calibrate("--run", tmp_path / "a", "--split", "train").stderr
+    assert (
+        "is of the split 'test'; there is calibration, train."
+        in calibrate("--run", tmp_path / "a", "--split", "test").stderr
+    )
+    absent = calibrate("--run", tmp_path / "a", "--datasets", "d?t", "--datasets", "x*")
+    assert (absent.exit_code, "is of the dataset 'd?t or x*'; there is test_a_train" in absent.stderr) == (1, True)
+    assert "72 of 144" in calibrate("--run", tmp_path / "a", "--datasets", "TEST_A*").stderr
+
+
+def test_weights_that_are_not_those_of_the_run_any_more(run: Path, weights: Path, tmp_path: Path) -> None:
+    weights.write_bytes(weights.read_bytes() + b" ")
+    refused = calibrate("--run", run)
+    assert refused.exit_code == 1
+    assert "the weights that this run was made with are not at" in refused.stderr
+    beside = calibrate("--run", run, "--out", weights.parent / "calibrator.json")
+    assert beside.exit_code == 1
+    assert "mine.safetensors beside it is another file" in beside.stderr
+    assert not (weights.parent / "calibrator.json").exists()
+    elsewhere = calibrate("--run", run, "--out", tmp_path / "c.json")
+    assert elsewhere.exit_code == 0, elsewhere.stderr
+    assert "could not be checked: its weights are gone" in elsewhere.stdout
+    weights.unlink()
+    assert calibrate("--run", run).exit_code == 1
+
+
+def test_a_calibrator_that_makes_things_worse_is_not_written(run: Path, weights: Path, tmp_path: Path) -> None:
+    turned = tmp_path / "turned"
+    shutil.copytree(run, turned)
+    rows = read_records(turned / "records.parquet").to_pylist()
+    for row in rows:  # other samples, on which the detector is wrong as often as it is right here
+        row |= {"label": 1 - row["label"], "sample_id": row["sample_id"][::-1], "group": row["sample_id"][::-1]}
+    write_records(turned / "records.parquet", table_of(rows))
+    worse = ("--run", run, "--test", turned, "--method", "temperature_bias")
+    refused = calibrate(*worse)
+    assert refused.exit_code == 1
+    assert "no calibrator is written" in refused.stderr
+    assert "makes things worse (NLL " in refused.stderr
+    assert not (weights.parent / "calibrator.json").exists()
+    forced = calibrate(*worse, "--force")
+    assert forced.exit_code == 0, forced.stderr
+    assert "makes things worse" in " ".join(read_calibrator(weights.parent / "calibrator.json").notes)
+
 
 def test_a_report_on_another_run(run: Path, data: Path, weights: Path, tmp_path: Path) -> None:
     other = tmp_path / "others"
@@ -294,6 +342,7 @@ def test_packaged_weights_are_calibrated_into_the_working_folder(
     [
         ((), "name a finished run"),
         (("--run", "r", "--data", "d"), "leave out --data"),
+        (("--run", "r", "--limit", "9", "--run-out", "x", "--device", "cpu"), "leave out --limit, --run-out, --device"),
         (("--data", "d"), "one detector is calibrated at a time"),
         (("--data", "d", "--plugin", "edges", "--plugin", "loudness"), "one detector is calibrated at a time"),
         (("--data", "d", "--plugin", "edgy"), "no detector is called 'edgy'"),
@@ -307,6 +356,8 @@ def test_wrong_uses(arguments: tuple[str, ...], words: str) -> None:
 
 def test_an_absent_run_and_detector_are_said(run: Path, tmp_path: Path) -> None:
     assert "there is no run here" in calibrate("--run", tmp_path).stderr
+    with pytest.raises(UsageError, match="nothing is scored, so that dtype, limit cannot apply"):
+        public.calibrate(run, limit=9, options=api.RunOptions(dtype="bfloat16"))
     assert "no detector 'loudness', but edges" in calibrate("--run", run, "--plugin", "loudness").stderr
     unknown = calibrate("--run", run, "--method", "plat")
     assert unknown.exit_code == 2

@@ -5,45 +5,71 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
+from click.testing import CliRunner, Result
 
 import gasdet as package
 from gasdet import api
+from gasdet.bundle import clean_process, comparison
 from gasdet.bundle.calibration import CALIBRATOR_NAME, CalibratorFile, write_calibrator
+from gasdet.cli.group import gasdet as command
 from gasdet.registry import load_registry
 
-if TYPE_CHECKING:
-    import subprocess
-    from collections.abc import Callable
 
-    Gasdet = Callable[..., subprocess.CompletedProcess[str]]
+@pytest.fixture
+def without_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The clean process's answers from this one: a process of its own takes seconds."""
+
+    def answered(request: Path) -> subprocess.CompletedProcess[bytes]:
+        try:
+            clean_process.answer(json.loads(request.read_text()))
+        except Exception as error:
+            return subprocess.CompletedProcess([], 1, b"", repr(error).encode())
+        finally:
+            sys.modules.pop("model", None)
+        return subprocess.CompletedProcess([], 0, b"", b"")
+
+    monkeypatch.setattr(comparison, "start_clean", answered)
+
+
+@pytest.fixture
+def here(with_plugins: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working folder of a command that runs in this process, with the test plugins."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def call(*arguments: object) -> Result:
+    result = CliRunner().invoke(command, [*map(str, arguments)], catch_exceptions=False)
+    assert "Traceback" not in result.stderr
+    return result
 
 
 def scores(run: api.Run) -> dict[str, tuple[str, float | None]]:
     return {row["sample_id"]: (row["status"], row["p_synthetic"]) for row in run.records().to_pylist()}
 
 
-def test_a_bundle_and_its_zip(gasdet: Gasdet, labelled: Path, tmp_path: Path) -> None:
-    done = gasdet("export", "--plugin", "edges", "--out", "b", "--zip", "--data", labelled, "--json")
-    assert done.returncode == 0, done.stderr
+def test_a_bundle_and_its_zip(labelled: Path, here: Path) -> None:
+    done = call("export", "--plugin", "edges", "--out", "b", "--zip", "--data", labelled, "--json")
+    assert done.exit_code == 0, done.stderr
     told = json.loads(done.stdout)
     assert told["difference"] == 0
     assert 14 <= told["samples"] <= 16  # one of the files is truncated
-    assert sorted(told["files"]) == sorted(os.listdir(tmp_path / "b"))
-    plugin = gasdet("evaluate", "--plugin", "edges", "--data", labelled, "--out", "of-plugin")
-    assert plugin.returncode == 0, plugin.stderr
+    assert sorted(told["files"]) == sorted(os.listdir(here / "b"))
+    plugin = scores(api.evaluate(["edges"], labelled, out=here / "of-plugin"))
     for bundle in ("b", "b.zip"):
-        again = gasdet("evaluate", "--model", bundle, "--trust-code", "--data", labelled, "--out", f"of-{bundle}")
-        assert again.returncode == 0, again.stderr
-        assert scores(api.Run.open(tmp_path / f"of-{bundle}")) == scores(api.Run.open(tmp_path / "of-plugin"))
+        assert scores(api.evaluate([Path(bundle)], labelled, out=here / f"of-{bundle}", trust_code=True)) == plugin
 
 
-def test_what_it_prints(gasdet: Gasdet, labelled: Path, tmp_path: Path) -> None:
-    done = gasdet("export", "--plugin", "edges", "--weights", "demo", "--out", "b", "--data", labelled)
-    assert done.returncode == 0, done.stderr
+@pytest.mark.usefixtures("without_process")
+def test_what_it_prints(labelled: Path, here: Path) -> None:
+    done = call("export", "--plugin", "edges", "--weights", "demo", "--out", "b", "--data", labelled)
+    assert done.exit_code == 0, done.stderr
     for line in (
         "Bundle:         b",
         "Calibrator:     none",
@@ -52,30 +78,35 @@ def test_what_it_prints(gasdet: Gasdet, labelled: Path, tmp_path: Path) -> None:
         "In GASBench:    the same preprocessing",
     ):
         assert line in done.stdout
-    again = gasdet("export", "--plugin", "edges", "--out", "b", "--data", labelled)
-    assert (again.returncode, again.stdout) == (1, "")
+    again = call("export", "--plugin", "edges", "--out", "b", "--data", labelled)
+    assert (again.exit_code, again.stdout) == (1, "")
     assert "Error: b exists and is not empty" in again.stderr
 
 
-def test_a_calibrator_that_the_model_cannot_carry(
-    gasdet: Gasdet, labelled: Path, tmp_path: Path, plugin_site: Path
-) -> None:
-    weights = tmp_path / "w" / "model.safetensors"
+@pytest.fixture
+def mine(here: Path, with_plugins: Path) -> Path:
+    """The released weights as a file of the user's own."""
+    weights = here / "w" / "model.safetensors"
     weights.parent.mkdir()
-    weights.write_bytes((plugin_site / "gasdet_testimage" / "release.safetensors").read_bytes())
-    sha256 = hashlib.sha256(weights.read_bytes()).hexdigest()
+    weights.write_bytes((with_plugins / "gasdet_testimage" / "release.safetensors").read_bytes())
+    return weights
+
+
+@pytest.mark.usefixtures("without_process")
+def test_a_calibrator_that_the_model_cannot_carry(labelled: Path, here: Path, mine: Path) -> None:
+    sha256 = hashlib.sha256(mine.read_bytes()).hexdigest()
     fitted = CalibratorFile(
         method="temperature", parameters={"temperature": 2.0}, detector="edges", weights_sha256=sha256
     )
-    write_calibrator(weights.parent / CALIBRATOR_NAME, fitted)
-    done = gasdet("export", "--plugin", "edges", "--weights", weights, "--out", "b", "--data", labelled)
-    assert done.returncode == 1
+    write_calibrator(mine.parent / CALIBRATOR_NAME, fitted)
+    done = call("export", "--plugin", "edges", "--weights", mine, "--out", "b", "--data", labelled)
+    assert done.exit_code == 1
     assert "calibration.affine" in done.stderr
-    assert not [path for path in tmp_path.iterdir() if path.name.lstrip(".").startswith("b")]
-    without = gasdet(
-        "export", "--plugin", "edges", "--weights", weights, "--out", "b", "--data", labelled, "--no-calibrator"
+    assert not [path for path in here.iterdir() if path.name.lstrip(".").startswith("b")]
+    without = call(
+        "export", "--plugin", "edges", "--weights", mine, "--out", "b", "--data", labelled, "--no-calibrator"
     )
-    assert without.returncode == 0, without.stderr
+    assert without.exit_code == 0, without.stderr
 
 
 @pytest.mark.parametrize(
@@ -88,12 +119,12 @@ def test_a_calibrator_that_the_model_cannot_carry(
         (("--plugin", "edges", "--out", "b", "--data", "nowhere"), 1, "nowhere"),
     ],
 )
-def test_wrong_use(gasdet: Gasdet, tmp_path: Path, arguments: tuple[str, ...], code: int, message: str) -> None:
-    done = gasdet("export", *arguments)
-    assert (done.returncode, done.stdout) == (code, "")
+def test_wrong_use(here: Path, arguments: tuple[str, ...], code: int, message: str) -> None:
+    done = call("export", *arguments)
+    assert (done.exit_code, done.stdout) == (code, "")
     assert "Error: " in done.stderr
     assert message in done.stderr
-    assert not (tmp_path / "b").exists()
+    assert not (here / "b").exists()
 
 
 @pytest.mark.slow

@@ -12,7 +12,15 @@ from sklearn.metrics import brier_score_loss, log_loss, roc_auc_score
 
 from gasdet.builtin.calibrators import Platt
 from gasdet.errors import DataError, UsageError
-from gasdet.evaluation.calibrating import ScoredSamples, fit_calibrator, kept_back, probabilities
+from gasdet.evaluation.calibrating import (
+    ScoredSamples,
+    fit_calibrator,
+    fitted_among,
+    join_copies,
+    kept_back,
+    made_worse,
+    probabilities,
+)
 
 
 def scored(n: int = 600, *, per_group: int = 3, seed: int = 0, share: float = 0.5, name: str = "data") -> ScoredSamples:
@@ -78,6 +86,15 @@ def test_mixed_groups_stay_whole() -> None:
     assert 0.15 < back.mean() < 0.35
 
 
+def test_groups_that_share_a_content_become_one() -> None:
+    data = dataclasses.replace(scored(6, per_group=1), groups=np.array(["a", "b", "c", "d", "e", "f"]))
+    assert join_copies(data, ["1", "2", None, "2", "1", None]).groups.tolist() == ["a", "b", "c", "b", "a", "f"]
+    assert join_copies(data, ["1", "2", "1", "2", "2", "1"]).groups.tolist() == ["a", "b", "a", "b", "b", "a"]
+    chain = dataclasses.replace(data, groups=np.array(["a", "b", "b", "c", "c", "f"]))
+    assert join_copies(chain, ["1", "1", "2", "2", "3", None]).groups.tolist() == [*"aaaaa", "f"]
+    assert join_copies(data, []).groups.tolist() == data.groups.tolist()
+
+
 @pytest.mark.parametrize(("method", "needed"), [("temperature", 30), ("platt", 50), ("beta", 100), ("isotonic", 500)])
 def test_too_few_samples_are_refused_with_the_number_needed(method: str, needed: int) -> None:
     data = scored(2 * needed + 20, per_group=1)
@@ -134,6 +151,9 @@ def test_what_a_reader_must_know_is_said() -> None:
     worthless = dataclasses.replace(data, labels=np.random.default_rng(0).permutation(data.labels))
     turned = dataclasses.replace(data, logits=-data.logits)
     assert any("no better than chance" in note for note in fit(turned).notes)
+    separable = dataclasses.replace(data, logits=np.stack([np.zeros(600), data.labels * 100.0 - 50.0], axis=1))
+    for method in ("temperature_bias", "beta"):
+        assert any("bound, 100: the detector is without an error" in n for n in fit(separable, method=method).notes)
     assert any("ties" in note for note in fit(scored(2000), method="isotonic").notes)
     assert not any("worse" in note for note in fit(data).notes)
     few = dataclasses.replace(data, groups=np.array([f"{y}-{i % 8}" for i, y in enumerate(data.labels)]))
@@ -144,7 +164,23 @@ def test_what_a_reader_must_know_is_said() -> None:
 def test_a_calibrator_that_makes_things_worse_is_called_so() -> None:
     data, test = scored(), scored(300, seed=5, name="test")
     well = dataclasses.replace(test, logits=np.stack([np.zeros(300), (test.labels * 2 - 1) * 8.0], axis=1))
-    assert any("makes things worse" in note for note in fit(data, test=well).notes)
+    fitted = fit(data, test=well)
+    assert any("makes things worse" in note and "leave it out" in note for note in fitted.notes)
+    assert [words.split()[0] for words in made_worse(fitted)] == ["NLL", "Brier"]
+    assert made_worse(fit(data)) == []
+    one = dataclasses.replace(fitted, after={**fitted.after, "brier": fitted.before["brier"]})
+    assert len(made_worse(one)) == 1
+
+
+def test_which_samples_were_fitted_on_is_known_by_id() -> None:
+    data = dataclasses.replace(scored(), sample_ids=np.array([f"{i:016x}{'0' * 16}" for i in range(600)]))
+    back = kept_back(data, 0.3, seed=0)
+    fitted = fit(data)
+    assert fitted_among(fitted, data.sample_ids[~back].tolist()) == int((~back).sum())
+    assert fitted_among(fitted, data.sample_ids[back].tolist()) == 0
+    assert fitted_among(fitted, [*data.sample_ids[~back][:3].tolist(), "f" * 32]) == 3
+    assert "sample_ids" not in fitted.judged_on
+    assert fitted_among(dataclasses.replace(fitted, fitted_on={}), ["f" * 32]) is None
 
 
 def test_unknown_methods_and_fractions_are_refused() -> None:

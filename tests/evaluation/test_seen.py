@@ -36,6 +36,8 @@ def test_the_record_beside_the_weights_is_read(trained: Path) -> None:
 
 
 def test_a_record_of_other_weights_says_nothing(trained: Path) -> None:
+    assert seen_by(trained, "a" * 64).unknown() == ""
+    assert seen_by(trained, "b" * 64).unknown().startswith("nothing here says")
     assert seen_by(trained, "b" * 64) == Seen()
 
 
@@ -61,6 +63,21 @@ def test_where_samples_are_not_recorded_the_data_tell(trained: Path) -> None:
     seen = seen_by(trained, "a" * 64)
     assert why_unfit(seen, ["s1"], [""], fingerprint="f2") == "this detector was trained on these very data"
     assert why_unfit(seen, ["s1"], [""], fingerprint="f3") is None
+    # a record without samples is no permission: what the data call a training split stays refused
+    assert why_unfit(seen, ["s1"], ["train"], fingerprint="f3") == "1 of 1 samples belong to a training split"
+    assert seen.unknown() == "nothing here says what these weights were trained on"
+
+
+@pytest.mark.parametrize(("ancestry", "told"), [("known", ""), ("unknown", "trained on before their last training")])
+def test_what_the_first_weights_had_seen_is_known_or_said_to_be_unknown(
+    trained: Path, ancestry: str, told: str
+) -> None:
+    path = trained.parent / "train.json"
+    record = json.loads(path.read_text())
+    path.write_text(json.dumps({**record, "data": {**record["data"], "ancestry": ancestry}}))
+    unknown = seen_by(trained, "a" * 64).unknown()
+    assert told in unknown
+    assert bool(unknown) == bool(told)
 
 
 def test_what_the_data_call_a_training_split() -> None:

@@ -23,10 +23,7 @@ sys.path.insert(0, str(SUPPORT))
 import engine_job as job  # noqa: E402
 
 from gasdet.errors import RunError, UsageError  # noqa: E402
-from gasdet.training.engine import run_stage  # noqa: E402
 from gasdet.training.interfaces import Batch, ModelOutput  # noqa: E402
-from gasdet.training.recipe import Recipe  # noqa: E402
-from gasdet.training.supervised import SupervisedObjective  # noqa: E402
 
 
 @pytest.fixture(autouse=True)
@@ -45,36 +42,6 @@ def in_a_process(folder: Path, options: Mapping[str, Any], *launcher: str) -> su
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=240)
 
 
-def lines(folder: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-
-
-def assert_same(one: nn.Module, other: nn.Module) -> None:
-    """Bit-equal weights and buffers."""
-    ours, theirs = one.state_dict(), other.state_dict()
-    assert ours.keys() == theirs.keys()
-    assert [name for name in ours if not torch.equal(ours[name], theirs[name])] == []
-
-
-def stage_of(
-    module: nn.Module, recipe: Mapping[str, Any], folder: Path, *, count: int = 40, objective: Any = None, **others: Any
-) -> Any:
-    """``run_stage`` with little pictures."""
-    full = Recipe(**{**job.RECIPE, "augmentation": (), **recipe})
-    x, y = job.pictures(count, 0)
-    vx, vy = job.pictures(20, 1)
-    given = {
-        "train": job.ArrayInputs(x, y),
-        "validation": job.ArrayInputs(vx, vy),
-        "sampler": job.Shuffle(count),
-        "objective": objective or SupervisedObjective(full, embedding_dim=12),
-        "device": "cpu",
-        "identity": {},
-        **others,
-    }
-    return run_stage(module, full, folder=folder, **given)
-
-
 class Deaf(job.Shuffle):
     """Its order does not depend on the last bits of a loss."""
 
@@ -88,7 +55,7 @@ def test_stage_is_the_plain_loop_that_it_stands_for(tmp_path: Path) -> None:
     module, reference = job.Net(batchnorm=False, dropout=0.0), job.Net(batchnorm=False, dropout=0.0)
     reference.load_state_dict(module.state_dict())
     recipe = {"epochs": 3, "losses": {"cross_entropy": 1.0, "brier": 2.0}}
-    result = stage_of(module, recipe, tmp_path, sampler=Deaf(40))
+    result = job.stage_of(module, recipe, tmp_path, sampler=Deaf(40))
 
     x, y = job.pictures(40, 0)
     labels = torch.tensor(y)
@@ -127,7 +94,7 @@ def test_stage_is_the_plain_loop_that_it_stands_for(tmp_path: Path) -> None:
         vx, vy = job.pictures(20, 1)
         with torch.no_grad():
             losses.append(nn.functional.cross_entropy(judged(vx), torch.tensor(vy)).item())
-    found = lines(tmp_path)
+    found = job.lines(tmp_path)
     assert result.best == found[-1], "the last epoch is the best one here"
     brier = [line["val_brier"] for line in found]
     assert [line["val_loss"] - 2 * b for line, b in zip(found, brier, strict=True)] == pytest.approx(losses, rel=1e-4)
@@ -140,13 +107,13 @@ def test_stage_leaves_a_plain_module_and_its_log(tmp_path: Path) -> None:
     torch.manual_seed(0)
     module = job.Net()
     before = torch.get_rng_state(), np.random.get_state()[1].copy()
-    result = stage_of(module, {"epochs": 2, "channels_last": True}, tmp_path)
+    result = job.stage_of(module, {"epochs": 2, "channels_last": True}, tmp_path)
     assert torch.equal(before[0], torch.get_rng_state())
     assert (before[1] == np.random.get_state()[1]).all(), "the process's own random numbers are as they were"
     assert not module.training
     assert not any(p.requires_grad for p in module.parameters())
     assert module.conv.weight.is_contiguous()
-    found = lines(tmp_path)
+    found = job.lines(tmp_path)
     assert [line["epoch"] for line in found] == [1, 2]
     assert {"stage", "step", "lr", "train_loss", "val_loss", "val_combined_score", "val_auroc"} <= found[0].keys()
     assert result.best in found
@@ -162,9 +129,9 @@ def test_killed_training_ends_with_the_same_bits(tmp_path: Path) -> None:
     killed = in_a_process(tmp_path / "killed", {"recipe": recipe, "kill_after": 21})
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     resumed, again = job.train(tmp_path / "killed", {"recipe": recipe})
-    assert_same(module, again)
+    job.assert_same(module, again)
     assert resumed == whole
-    assert lines(tmp_path / "killed") == lines(tmp_path / "whole")
+    assert job.lines(tmp_path / "killed") == job.lines(tmp_path / "whole")
 
 
 @pytest.mark.parametrize("stop_after", [1, 4, 7, 13])
@@ -174,8 +141,8 @@ def test_interrupted_training_ends_with_the_same_bits(tmp_path: Path, stop_after
     with pytest.raises(KeyboardInterrupt):
         job.train(tmp_path / "stopped", {**options, "stop_after": stop_after, "save_every": 1000})
     _, again = job.train(tmp_path / "stopped", options)
-    assert_same(module, again)
-    assert lines(tmp_path / "stopped") == lines(tmp_path / "whole")
+    job.assert_same(module, again)
+    assert job.lines(tmp_path / "stopped") == job.lines(tmp_path / "whole")
 
 
 @pytest.mark.parametrize(("call", "left"), [(8, 5), (10, 3)])
@@ -186,7 +153,7 @@ def test_ctrl_c_leaves_a_whole_number_of_steps(tmp_path: Path, call: int, left: 
     whole, stopped = job.Net(), job.Net()
     whole.load_state_dict(start)
     stopped.load_state_dict(start)
-    stage_of(whole, {"epochs": 2}, tmp_path / "whole")
+    job.stage_of(whole, {"epochs": 2}, tmp_path / "whole")
     calls = [0]
 
     def press(module: nn.Module, inputs: Any) -> None:
@@ -196,14 +163,14 @@ def test_ctrl_c_leaves_a_whole_number_of_steps(tmp_path: Path, call: int, left: 
 
     handle = stopped.fc.register_forward_pre_hook(press)
     with pytest.raises(KeyboardInterrupt):
-        stage_of(stopped, {"epochs": 2}, tmp_path / "stopped")
+        job.stage_of(stopped, {"epochs": 2}, tmp_path / "stopped")
     handle.remove()
     again = job.Net()
     again.load_state_dict(start)
     inputs = job.ArrayInputs(*job.pictures(40, 0))
-    stage_of(again, {"epochs": 2}, tmp_path / "stopped", train=inputs)
+    job.stage_of(again, {"epochs": 2}, tmp_path / "stopped", train=inputs)
     assert len(inputs.asked) == left
-    assert_same(whole, again)
+    job.assert_same(whole, again)
 
 
 def test_finished_stage_is_only_loaded(tmp_path: Path) -> None:
@@ -212,20 +179,20 @@ def test_finished_stage_is_only_loaded(tmp_path: Path) -> None:
     first, second = job.Net(), job.Net()
     first.load_state_dict(start)
     second.load_state_dict(start)
-    result = stage_of(first, {"epochs": 1}, tmp_path)
+    result = job.stage_of(first, {"epochs": 1}, tmp_path)
     inputs = job.ArrayInputs(*job.pictures(40, 0))
-    assert stage_of(second, {"epochs": 1}, tmp_path, train=inputs) == result
+    assert job.stage_of(second, {"epochs": 1}, tmp_path, train=inputs) == result
     assert inputs.asked == []
-    assert_same(first, second)
-    assert len(lines(tmp_path)) == 1
+    job.assert_same(first, second)
+    assert len(job.lines(tmp_path)) == 1
 
 
 def test_other_training_in_the_folder_is_refused(tmp_path: Path) -> None:
-    stage_of(job.Net(), {"epochs": 1}, tmp_path, identity={"data": {"fingerprint": "a"}})
+    job.stage_of(job.Net(), {"epochs": 1}, tmp_path, identity={"data": {"fingerprint": "a"}})
     with pytest.raises(RunError, match=r"recipe.learning_rate was 0.01 and is 0.02"):
-        stage_of(job.Net(), {"epochs": 1, "learning_rate": 0.02}, tmp_path, identity={"data": {"fingerprint": "a"}})
+        job.stage_of(job.Net(), {"epochs": 1, "learning_rate": 0.02}, tmp_path, identity={"data": {"fingerprint": "a"}})
     with pytest.raises(RunError, match=r'data.fingerprint was "a" and is "b"'):
-        stage_of(job.Net(), {"epochs": 1}, tmp_path, identity={"data": {"fingerprint": "b"}})
+        job.stage_of(job.Net(), {"epochs": 1}, tmp_path, identity={"data": {"fingerprint": "b"}})
 
 
 def test_stages_follow_each_other(tmp_path: Path) -> None:
@@ -234,9 +201,9 @@ def test_stages_follow_each_other(tmp_path: Path) -> None:
     def both(folder: Path, **second: Any) -> nn.Module:
         torch.manual_seed(0)
         module = job.Net()
-        stage_of(module, stages, folder)
+        job.stage_of(module, stages, folder)
         frozen = module.conv.weight.clone(), module.bn.running_mean.clone()
-        stage_of(module, stages, folder, stage=1, **second)
+        job.stage_of(module, stages, folder, stage=1, **second)
         assert torch.equal(module.conv.weight, frozen[0])
         assert torch.equal(module.bn.running_mean, frozen[1]), "a frozen BatchNorm does not drift"
         return module
@@ -245,9 +212,9 @@ def test_stages_follow_each_other(tmp_path: Path) -> None:
     inputs = job.ArrayInputs(*job.pictures(40, 0), stop_after=3)
     with pytest.raises(KeyboardInterrupt):
         both(tmp_path / "stopped", train=inputs)
-    assert_same(whole, both(tmp_path / "stopped"))
-    assert lines(tmp_path / "stopped") == lines(tmp_path / "whole")
-    assert [line["stage"] for line in lines(tmp_path / "whole")] == [0, 0, 1]
+    job.assert_same(whole, both(tmp_path / "stopped"))
+    assert job.lines(tmp_path / "stopped") == job.lines(tmp_path / "whole")
+    assert [line["stage"] for line in job.lines(tmp_path / "whole")] == [0, 0, 1]
 
 
 @pytest.mark.parametrize("accumulate", [2, 4])
@@ -259,7 +226,7 @@ def test_accumulated_parts_are_the_whole_batch(tmp_path: Path, accumulate: int) 
         x, y = job.pictures(40, 0)
         inputs = job.ArrayInputs(x, y, weights=[1.0 + (i % 3) for i in range(40)])
         recipe = {"epochs": 2, "accumulate": parts, "optimiser": "sgd"}
-        stage_of(module, recipe, tmp_path / str(parts), train=inputs)
+        job.stage_of(module, recipe, tmp_path / str(parts), train=inputs)
         assert max(len(rows) for rows in inputs.asked) == -(-8 // parts)
         nets.append(module.state_dict())
     for name, tensor in nets[0].items():
@@ -276,21 +243,23 @@ def test_weights_of_samples_count(tmp_path: Path) -> None:
         weights = [1.0] * 7 + [0.0] * (len(rows) - 7)
         inputs = job.ArrayInputs(x[rows], [y[i] for i in rows], weights=weights)
         recipe = {"epochs": 2, "accumulate": 8, "optimiser": "sgd"}
-        stage_of(module, recipe, tmp_path / name, train=inputs, sampler=job.Shuffle(len(rows)))
+        job.stage_of(module, recipe, tmp_path / name, train=inputs, sampler=job.Shuffle(len(rows)))
         nets.append(module.state_dict())
     for name, tensor in nets[0].items():
         torch.testing.assert_close(tensor, nets[1][name], rtol=1e-5, atol=1e-6)
 
 
 def test_patience_steps_and_evaluate_every_end_a_stage(tmp_path: Path) -> None:
-    early = stage_of(job.Net(), {"epochs": 50, "patience": 2, "learning_rate": 1e-12, "ema": 0.0}, tmp_path / "early")
+    early = job.stage_of(
+        job.Net(), {"epochs": 50, "patience": 2, "learning_rate": 1e-12, "ema": 0.0}, tmp_path / "early"
+    )
     assert early.stopped == "early"
     # nothing changes but BatchNorm's statistics; the loss still may, so only the rule is checked
-    found = lines(tmp_path / "early")
+    found = job.lines(tmp_path / "early")
     assert found.index(early.best) == len(found) - 3
-    short = stage_of(job.Net(), {"epochs": 50, "steps": 7, "evaluate_every": 3}, tmp_path / "short")
+    short = job.stage_of(job.Net(), {"epochs": 50, "steps": 7, "evaluate_every": 3}, tmp_path / "short")
     assert (short.steps, short.epochs, short.stopped) == (7, 2, "finished")
-    assert [line["step"] for line in lines(tmp_path / "short")] == [3, 6, 7]
+    assert [line["step"] for line in job.lines(tmp_path / "short")] == [3, 6, 7]
 
 
 def test_best_weights_are_kept_and_not_the_last(tmp_path: Path) -> None:
@@ -298,7 +267,7 @@ def test_best_weights_are_kept_and_not_the_last(tmp_path: Path) -> None:
     torch.manual_seed(0)
     module = job.Net(dropout=0.0)
     schedule = {"schedule": "step", "schedule_options": {"epochs": 6, "gamma": 3000.0}, "warmup": 0.0, "clip_norm": 0.0}
-    result = stage_of(module, {"epochs": 9, "ema": 0.0, **schedule}, tmp_path)
+    result = job.stage_of(module, {"epochs": 9, "ema": 0.0, **schedule}, tmp_path)
     assert 1 < result.best["epoch"] <= 6
     x, y = job.pictures(20, 1)
     with torch.no_grad():
@@ -332,14 +301,14 @@ class Pull:
 def test_reward_stage_may_keep_what_it_started_from(tmp_path: Path) -> None:
     torch.manual_seed(0)
     module = job.Net()
-    stage_of(module, {"epochs": 9, "ema": 0.0}, tmp_path)
+    job.stage_of(module, {"epochs": 9, "ema": 0.0}, tmp_path)
     before = {name: tensor.clone() for name, tensor in module.state_dict().items()}
     objective = Pull()
     reward = {"epochs": 2, "kind": "reward", "ema": 0.0, "learning_rate": 0.1, "warmup": 0.0}
-    result = stage_of(module, reward, tmp_path, stage=1, objective=objective)
+    result = job.stage_of(module, reward, tmp_path, stage=1, objective=objective)
     assert float(objective.value.detach().abs().min()) > 0, "an objective's own parameters are trained"
     assert result.best["step"] == 0
-    first, second, _ = [line for line in lines(tmp_path) if line["stage"] == 1]
+    first, second, _ = [line for line in job.lines(tmp_path) if line["stage"] == 1]
     assert first["train_loss"] is None
     assert 0 < second["train_progress"] < 0.5
     for name, tensor in module.state_dict().items():
@@ -352,7 +321,7 @@ def test_loss_that_is_no_number_ends_the_training(tmp_path: Path) -> None:
             return output.logits.sum() * (float("nan") if progress > 0.3 else 1.0), {}
 
     with pytest.raises(RunError, match="lower learning_rate"):
-        stage_of(job.Net(), {}, tmp_path, objective=Broken())
+        job.stage_of(job.Net(), {}, tmp_path, objective=Broken())
 
 
 def test_bfloat16_computes_in_bfloat16_and_keeps_float32_weights(tmp_path: Path) -> None:
@@ -361,7 +330,7 @@ def test_bfloat16_computes_in_bfloat16_and_keeps_float32_weights(tmp_path: Path)
         torch.manual_seed(0)
         module = job.Net(batchnorm=False, dropout=0.0)
         handle = module.fc.register_forward_hook(lambda m, i, o: kinds.add(o.dtype))
-        stage_of(module, {"precision": precision, "epochs": 2}, tmp_path / precision)
+        job.stage_of(module, {"precision": precision, "epochs": 2}, tmp_path / precision)
         handle.remove()
         nets[precision] = module.state_dict()
     assert kinds == {torch.float32, torch.bfloat16}
@@ -370,7 +339,7 @@ def test_bfloat16_computes_in_bfloat16_and_keeps_float32_weights(tmp_path: Path)
         torch.testing.assert_close(tensor, nets["float32"][name], rtol=0.2, atol=0.05)
     assert any(not torch.equal(t, nets["float32"][n]) for n, t in nets["bfloat16"].items())
     with pytest.raises(UsageError, match="float16 needs a CUDA device"):
-        stage_of(job.Net(), {"precision": "float16"}, tmp_path / "half")
+        job.stage_of(job.Net(), {"precision": "float16"}, tmp_path / "half")
 
 
 def test_heads_on_vectors_train_through_classify(tmp_path: Path) -> None:
@@ -380,7 +349,7 @@ def test_heads_on_vectors_train_through_classify(tmp_path: Path) -> None:
     inputs = job.ArrayInputs(x, labels, from_features=True)
     recipe = {"trainable": "head", "epochs": 5, "batch_size": 32, "learning_rate": 0.01}
     torch.manual_seed(0)
-    result = stage_of(job.VectorNet(5), recipe, tmp_path, train=inputs, validation=inputs, sampler=job.Shuffle(400))
+    result = job.stage_of(job.VectorNet(5), recipe, tmp_path, train=inputs, validation=inputs, sampler=job.Shuffle(400))
     assert result.best["val_accuracy"] > 0.8
 
 
@@ -396,13 +365,13 @@ def test_two_processes_train_as_one(tmp_path: Path) -> None:
     launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
     killed = in_a_process(tmp_path / "two", {**options, "kill_after": 14}, *launcher)
     assert killed.returncode
-    assert lines(tmp_path / "two"), "it was killed after the first validation"
+    assert job.lines(tmp_path / "two"), "it was killed after the first validation"
     resumed = in_a_process(tmp_path / "two", options, *launcher)
     assert resumed.returncode == 0, resumed.stderr
     together = load_file(tmp_path / "two" / "final.safetensors")
     for name, tensor in alone.state_dict().items():
         torch.testing.assert_close(tensor, together[name], rtol=1e-5, atol=1e-6)
-    for one, two in zip(lines(tmp_path / "one"), lines(tmp_path / "two"), strict=True):
+    for one, two in zip(job.lines(tmp_path / "one"), job.lines(tmp_path / "two"), strict=True):
         assert one == pytest.approx(two, rel=1e-4, abs=1e-5)
     with pytest.raises(RunError, match="processes was 2 and is 1"):
         job.train(tmp_path / "two", options)

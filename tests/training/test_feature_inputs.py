@@ -53,6 +53,14 @@ def test_batches_hold_the_rows_asked_for(chunk_bytes: int, monkeypatch: pytest.M
         np.testing.assert_array_equal(batch.rows.numpy(), rows)
 
 
+def test_batches_begin_where_torch_lets_tensors_begin() -> None:
+    """Rounding depends on it, and after a resume a chunk begins with another batch."""
+    asked = [[0, 1], [2, 3, 4], [5], [6, 7, 8, 9]]
+    for batch in FeatureInputs(feature_set(10, 21)).batches(asked, epoch=1, augment=False):
+        assert batch.inputs.data_ptr() % 64 == 0
+        assert batch.weights.data_ptr() % 64 == 0
+
+
 def test_no_batches_asked_for_none_given() -> None:
     assert list(FeatureInputs(feature_set(3)).batches([], epoch=1, augment=False)) == []
 

@@ -44,7 +44,7 @@ def judged(
     )
     recipe = Recipe(builder="a:b", head=("head",), batch_size=7, **fields)
     judge = Judge(recipe, inputs, SupervisedObjective(recipe, 4), Processes("cpu", "float32"))
-    line = judge(ModelCaller(Pass(), from_features=False, with_embeddings=False))
+    line = judge(ModelCaller(Pass(), from_features=False, with_embeddings=False), "step 7 of stage 0")
     return judge, line, x, inputs
 
 

@@ -55,6 +55,21 @@ def test_stage_that_begins_leaves_the_ones_before(tmp_path: Path) -> None:
     assert written(tmp_path) == [(0, 4)]
 
 
+def test_stage_that_is_begun_anew_leaves_the_ones_after(tmp_path: Path) -> None:
+    """As where checkpoint/stage-0 was removed, and that of the finished stage 1 was not."""
+    for stage in (0, 1):
+        log = TrainingLog(tmp_path, stage, after_step=-1)
+        for step in (3, 6):
+            log.write(line(stage, step))
+        log.close()
+    log = TrainingLog(tmp_path, 0, after_step=-1)
+    assert written(tmp_path) == [(1, 3), (1, 6)]
+    for step in (2, 4):
+        log.write(line(0, step))
+    log.close()
+    assert written(tmp_path) == [(0, 2), (0, 4), (1, 3), (1, 6)]
+
+
 def test_events_hold_the_same_numbers(tmp_path: Path) -> None:
     for stage in (0, 2):
         log = TrainingLog(tmp_path, stage, after_step=-1)

@@ -221,7 +221,8 @@ def test_the_weights_to_keep_are_chosen_by_calibrated_probabilities() -> None:
     scale, bias = 0.4, 1.2
     recipe = Recipe(builder="none:none", head=("head",), kind="reward")
     target = RewardObjective(recipe, lambda b: logits, scale=scale, bias=bias)
-    line = Judge(recipe, Vectors(logits.float(), batch.labels), target, Processes("cpu", "float32"))(AsItIs())
+    judge = Judge(recipe, Vectors(logits.float(), batch.labels), target, Processes("cpu", "float32"))
+    line = judge(AsItIs(), "step 0 of stage 0")
     p = torch.sigmoid(scale * (logits[:, 1] - logits[:, 0]) + bias).numpy()
     assert line["val_combined_score"] == pytest.approx(metrics.combined_score(batch.labels.numpy(), p), abs=1e-6)
     assert line["val_brier"] == pytest.approx(metrics.brier(batch.labels.numpy(), p), abs=1e-6)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import time
@@ -14,7 +15,7 @@ from scipy.stats import binomtest, chisquare
 from gasdet import Recipe
 from gasdet.errors import DataError, GasdetError, MetricError, UsageError
 from gasdet.training.interfaces import Sampler
-from gasdet.training.sampling import make_sampler
+from gasdet.training.sampling import check_sampling, make_sampler
 from gasdet.types import Locator, MediaType, Modality, Sample, sample_id
 
 
@@ -230,6 +231,21 @@ def test_a_data_set_without_validation_losses_keeps_an_average_share() -> None:
 def test_a_loss_that_is_no_number_stops_the_training() -> None:
     with pytest.raises(MetricError, match="loss of the data set small is nan"):
         sampler(UNEVEN, "worst_dataset").update({"small": math.nan})
+
+
+@pytest.mark.parametrize(
+    ("validation", "message"),
+    [
+        (corpus(x=(2, 2), y=(2, 2)), r"none of these \(big, made, real, small\) are in the validation part \(x, y\)"),
+        (corpus(big=(2, 2), y=(2, 2)), r"1 of these \(big, made, real, small\) is in the validation part \(big, y\)"),
+    ],
+)
+def test_worst_dataset_needs_two_data_sets_to_compare(validation: list[Sample], message: str) -> None:
+    recipe = Recipe(builder="a:b", head=("head",), sampling="worst_dataset")
+    with pytest.raises(UsageError, match=message):
+        check_sampling(recipe, UNEVEN, validation)
+    check_sampling(recipe, UNEVEN, corpus(big=(1, 1), small=(1, 1), y=(1, 1)))
+    check_sampling(dataclasses.replace(recipe, sampling="uniform"), UNEVEN, validation)
 
 
 def test_worst_dataset_goes_on_from_its_state() -> None:

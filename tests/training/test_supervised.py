@@ -12,7 +12,7 @@ from gasdet.errors import UsageError
 from gasdet.registry import load_registry
 from gasdet.training.interfaces import Batch, ModelOutput
 from gasdet.training.recipe import Recipe
-from gasdet.training.supervised import SupervisedObjective
+from gasdet.training.supervised import LossTerm, SupervisedObjective
 
 
 def objective(dim: int | None = None, **fields: Any) -> SupervisedObjective:
@@ -90,6 +90,27 @@ def test_validation_loss_is_what_logits_decide() -> None:
     brier = (output.logits.softmax(-1)[:, 1] - given.labels).square().mean()
     torch.testing.assert_close(found, 2 * brier)
     assert objective(3, losses={"alignment": 1.0}).validation_loss(output.logits, given.labels, given.weights) is None
+
+
+def test_validation_loss_is_computed_where_a_losss_own_tensors_are() -> None:
+    """A validation's logits are on the CPU, whatever device a loss was moved to."""
+
+    class Own(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("scale", torch.ones(2))
+
+        def forward(self, logits: torch.Tensor, labels: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+            assert {logits.device, labels.device, weights.device} == {self.scale.device}
+            return torch.tensor(3.0)
+
+    output, given = batch()
+    made, module = objective(losses={"brier": 1.0}), Own()
+    made.terms = (*made.terms, LossTerm("own", 2.0, module, False, True, module))
+    made.to("meta")
+    found = made.validation_loss(output.logits, given.labels, given.weights)
+    brier = (output.logits.softmax(-1)[:, 1] - given.labels).square().mean()
+    torch.testing.assert_close(found, brier + 6)
 
 
 @pytest.mark.parametrize(

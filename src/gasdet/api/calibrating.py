@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from gasdet.api.choosing import Choice, Weights
 from gasdet.api.evaluating import evaluate
-from gasdet.bundle.calibration import CALIBRATOR_NAME, CalibratorFile, write_calibrator
+from gasdet.bundle.calibration import CALIBRATOR_NAME, CalibratorError, CalibratorFile, write_calibrator
+from gasdet.bundle.hub import HUB_SCHEME
+from gasdet.bundle.weights import PACKAGE_SCHEME, sha256_of
+from gasdet.cachedir import cache_dir
 from gasdet.errors import DataError, UsageError
-from gasdet.evaluation.calibrating import DEFAULT_TEST_FRACTION, ScoredSamples, fit_calibrator
+from gasdet.evaluation.calibrating import DEFAULT_TEST_FRACTION, ScoredSamples, fit_calibrator, join_copies, made_worse
 from gasdet.evaluation.finished import RUN
 from gasdet.evaluation.options import RunOptions
 from gasdet.evaluation.pipeline import DecodePool
@@ -38,6 +41,7 @@ def calibrate(
     out: str | Path | None = None,
     run_out: str | Path | None = None,
     allow_training_data: bool = False,
+    force: bool = False,
     seed: int = 0,
     trust_code: bool = False,
     offline: bool = False,
@@ -49,10 +53,12 @@ def calibrate(
     A share of the groups takes no part in the fit, or other data are named with ``test``; the report is made there.
 
     Args:
-        run: A finished run, whose records are fitted on. None scores ``data`` with ``detector`` first.
+        run: A finished run, whose records are fitted on. None scores ``data`` with ``detector`` first. With a run, what is
+            only about scoring (``data``, ``limit``, ``weights``, ``run_out``, ``trust_code``, device, dtype and batch size in
+            ``options``) is refused.
         detector: Of the run, by name (not needed where it has one); or what is to score ``data``: a name or a bundle's path.
         data: The calibration split, as for ``evaluate``.
-        split: Only this split of ``data``.
+        split: Only this split of ``data``, or of the run.
         datasets: Patterns of dataset names to keep.
         limit: At most so many samples.
         weights: Of the detector, as for ``evaluate``.
@@ -64,6 +70,7 @@ def calibrate(
             ``calibrator-<detector>-<weights>.json`` in the working folder.
         run_out: Folder of the run that scores ``data``; None as for ``evaluate``.
         allow_training_data: Fit even on samples that the detector is known to have been trained or selected on.
+        force: Write even a calibrator that makes both NLL and Brier score worse on samples that it was not fitted on.
         seed: Of the choice of the groups that are kept back, and of the bootstrap.
         trust_code: Allow a bundle's model.py to run.
         offline: Fetch nothing.
@@ -74,13 +81,17 @@ def calibrate(
         What was written, ``path`` included.
 
     Raises:
-        UsageError: Neither or both of ``run`` and ``data`` are given, or there is no such detector or method.
+        UsageError: Neither or both of ``run`` and ``data`` are given, or an option that does not apply; or there is no such
+            detector or method.
         DataError: Too few samples, with the number needed; or the detector was trained or selected on them.
-        CalibratorError: The file cannot be written.
+        CalibratorError: The run's weights are gone or are others now, and ``out`` is not given; or the calibrator makes things
+            worse; or the file cannot be written, or would lie beside other weights.
     """
     sink, options = progress or Silent(), options or RunOptions()
     if (run is None) == (data is None):
         raise UsageError("give a finished run to calibrate on, or a detector and data to score, and not both.")
+    if run is not None:
+        _refuse_scoring(options, limit=limit, weights=weights, run_out=run_out, trust_code=trust_code)
 
     def scored(source: Any, **of_data: Any) -> Run:
         return evaluate(
@@ -111,24 +122,65 @@ def calibrate(
                 f"{test} is no run; with a run to calibrate on, the report's samples are those of another finished run."
             )
         judged = judged or scored(test)
-    samples = ScoredSamples.of_run(opened, name)
-    for one in (opened, judged):
-        if one is not None:
-            _refuse_seen(one, samples.detector, allow_training_data, options, sink)
+    of_run = (split, datasets) if run is not None else (None, ())  # scored data are chosen already
+    samples = ScoredSamples.of_run(opened, name, split=of_run[0], datasets=of_run[1])
+    test_samples = None if judged is None else ScoredSamples.of_run(judged, samples.detector)
+    told = opened.config["detectors"][samples.detector]["weights"]
+    at_hand = _at_hand(opened, told, samples.weights_sha256)
+    if not at_hand and out is None:
+        raise CalibratorError(
+            f"{opened.path}: the weights that this run was made with are not at {told['path']} any more (sha256 "
+            f"{samples.weights_sha256[:16]}…); bring them back, or name with --out where the calibrator is to lie."
+        )
+    notes = []
+    if allow_training_data:
+        notes = ["Whether the detector was trained or selected on these samples was not asked, on demand."]
+    else:
+        unknown, contents = _refuse_seen(opened, samples, options, sink)
+        samples = join_copies(samples, contents)
+        if judged is not None and test_samples is not None:
+            _refuse_seen(judged, test_samples, options, sink)
+        if unknown and not at_hand:
+            notes = ["Whether the detector was trained on these samples could not be checked: its weights are gone."]
     fitted = fit_calibrator(
         samples,
         method=method,
         fpr=fpr,
-        test=None if judged is None else ScoredSamples.of_run(judged, samples.detector),
+        test=test_samples,
         test_fraction=test_fraction,
         seed=seed,
         resamples=options.resamples,
     )
-    if allow_training_data:
-        said = "Whether the detector was trained or selected on these samples was not asked, on demand."
-        fitted = dataclasses.replace(fitted, notes=(*fitted.notes, said))
-    path = Path(out) if out is not None else _default_path(opened, samples.detector)
-    return write_calibrator(path, fitted)
+    if len(worse := made_worse(fitted)) == 2 and not force:
+        raise CalibratorError(
+            f"no calibrator is written: on samples that it was not fitted on, {method!r} makes things worse "
+            f"({' and '.join(worse)}); give more data or another method, or write it all the same with --force."
+        )
+    path = Path(out) if out is not None else _default_path(told, samples.detector)
+    _refuse_other_weights(path, samples.weights_sha256)
+    return write_calibrator(path, dataclasses.replace(fitted, notes=(*fitted.notes, *notes)))
+
+
+def _refuse_scoring(options: RunOptions, **given: Any) -> None:
+    """Refuse what is about scoring where the scores are a run's.
+
+    Raises:
+        UsageError: There is something.
+    """
+    default = RunOptions()
+    given |= {name: getattr(options, name) for name in ("device", "dtype", "batch_size")}
+    idle = sorted(name for name, value in given.items() if value and value != getattr(default, name, None))
+    if idle:
+        raise UsageError(
+            f"with a run to calibrate on nothing is scored, so that {', '.join(idle)} cannot apply; leave it out, or name a "
+            "detector and data."
+        )
+
+
+def _at_hand(run: Run, weights: Mapping[str, Any], sha256: str) -> bool:
+    """Whether the file that a run's detector was loaded from is still where it was, and the same."""
+    path = Path(weights["path"])
+    return path.is_file() and sha256_of(path) == sha256
 
 
 def _opened(test: str | Path | Sequence[str | Path]) -> Run | None:
@@ -138,26 +190,43 @@ def _opened(test: str | Path | Sequence[str | Path]) -> Run | None:
     return None
 
 
-def _default_path(run: Run, detector: str) -> Path:
-    weights = run.config["detectors"][detector]["weights"]
-    source = Path(weights["source"])
-    in_a_bundle = weights["kind"] == "bundle"
-    if source == Path(weights["path"]) or (in_a_bundle and source.is_dir()):  # a file that the user named, or a folder
+def _refuse_other_weights(path: Path, sha256: str) -> None:
+    """Refuse to lay a calibrator.json where it would be found beside weights that it is not for.
+
+    Raises:
+        CalibratorError: It would.
+    """
+    beside = sorted(path.parent.glob("*.safetensors")) if path.name == CALIBRATOR_NAME else []
+    if beside and all(sha256_of(file) != sha256 for file in beside):
+        raise CalibratorError(
+            f"{path}: the calibrator is for weights with the sha256 {sha256[:16]}…, and {beside[0].name} beside it is another "
+            "file; name another with --out."
+        )
+
+
+def _default_path(weights: Mapping[str, Any], detector: str) -> Path:
+    source, in_a_bundle = weights["source"], weights["kind"] == "bundle"
+    fetched = source.startswith((PACKAGE_SCHEME, HUB_SCHEME)) or "://" in source
+    unpacked = in_a_bundle and Path(weights["path"]).is_relative_to(cache_dir())  # of a zip
+    if not fetched and not unpacked:  # a file that the user named, or a folder
         return Path(weights["path"]).parent / CALIBRATOR_NAME
-    name = source.stem if in_a_bundle else weights["name"]
+    name = Path(source).stem if in_a_bundle else weights["name"]
     return Path(f"calibrator-{detector}-{name}.json")
 
 
-def _refuse_seen(run: Run, detector: str, allowed: bool, options: RunOptions, sink: ProgressSink) -> None:
+def _refuse_seen(
+    run: Run, samples: ScoredSamples, options: RunOptions, sink: ProgressSink
+) -> tuple[str, list[str | None]]:
     """Refuse samples that the detector was trained or selected on, as far as its weights' folder, or the data, tell.
+
+    Returns:
+        What is not known of the training, empty where everything is; and digests of the samples' decoded content, empty where
+        there was nothing to compare them with.
 
     Raises:
         DataError: There are some.
     """
-    if allowed:
-        return
-    samples = ScoredSamples.of_run(run, detector)
-    weights = run.config["detectors"][detector]["weights"]
+    weights = run.config["detectors"][samples.detector]["weights"]
     seen = seen_by(Path(weights["path"]), samples.weights_sha256)
 
     def asked(contents: Sequence[str | None]) -> str | None:
@@ -170,23 +239,25 @@ def _refuse_seen(run: Run, detector: str, allowed: bool, options: RunOptions, si
             demo=weights["kind"] == "demo" and bool(run.config["data"]["is_demo"]),
         )
 
-    why = asked(())
-    if why is None and (contents := _contents(run, detector, seen, samples, options, sink)):
+    contents: list[str | None] = []
+    if (why := asked(())) is None:
+        contents = _contents(run, seen, samples, options, sink)
         why = asked(contents)
     if why is not None:
         raise DataError(
             f"{samples.description}: {why}, where it looks better than it is; calibrate on other data (--split, --data), or "
             "allow it with --allow-training-data."
         )
-    if seen.path is None and weights["kind"] != "demo":
-        sink.note(f"{detector}: nothing here says what these weights were trained on; see that it was not these data.")
+    if (unknown := seen.unknown()) and weights["kind"] != "demo":
+        sink.note(f"{samples.detector}: {unknown}; see that it was not these data.")
+    return unknown, contents
 
 
 def _contents(
-    run: Run, detector: str, seen: Seen, samples: ScoredSamples, options: RunOptions, sink: ProgressSink
+    run: Run, seen: Seen, samples: ScoredSamples, options: RunOptions, sink: ProgressSink
 ) -> list[str | None]:
     """Digests of the decoded samples, to find copies of training samples; empty where there is nothing to compare with."""
-    told = run.config["detectors"][detector]
+    told = run.config["detectors"][samples.detector]
     if not seen.contents:
         return []
     if dict(seen.preprocessing) != told["preprocessing"]:

@@ -21,8 +21,10 @@ from gasdet.api.choosing import (
 )
 from gasdet.api.demo import make_demo_data
 from gasdet.bundle import Detector
+from gasdet.bundle.calibration import CalibratorFile
 from gasdet.data import Dataset, load_data
 from gasdet.errors import DataError, PluginError, UsageError
+from gasdet.evaluation.calibrating import fitted_among
 from gasdet.evaluation.options import RunOptions
 from gasdet.evaluation.progress import ProgressSink, Silent
 from gasdet.evaluation.run import Run, configuration_id, evaluate_run, run_configuration
@@ -109,12 +111,18 @@ def evaluate(
     if not loaded:
         raise UsageError(f"no installed detector can be evaluated on {dataset.description}; see 'gasdet list'.")
     for detector in loaded:
-        if detector.calibrator is not None and detector.calibrator.fitted_on.get("fingerprint") == dataset.fingerprint:
-            sink.note(
-                f"{detector.name}: its calibrator was fitted on a part of these very data, which flatters its figures."
-            )
+        if detector.calibrator is not None and (told := _fitted_here(detector.calibrator, dataset)):
+            sink.note(f"{detector.name}: its calibrator was fitted on {told}, which flatters its figures.")
     folder = Path(out) if out is not None else _default_folder(loaded, data, dataset, options)
     return evaluate_run(loaded, dataset, folder, options, progress, metrics=_plugin_metrics(sink))
+
+
+def _fitted_here(calibrator: CalibratorFile, dataset: Dataset) -> str:
+    """What of the data the calibrator was fitted on, in words; empty for nothing."""
+    among = fitted_among(calibrator, (sample.sample_id for sample in dataset.samples))
+    if among is None:  # a file without ids
+        return "a part of these very data" if calibrator.fitted_on.get("fingerprint") == dataset.fingerprint else ""
+    return f"{among:,} of these {len(dataset.samples):,} samples" if among else ""
 
 
 def _default_folder(loaded: Sequence[Detector], data: Any, dataset: Dataset, options: RunOptions) -> Path:

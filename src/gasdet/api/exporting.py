@@ -15,8 +15,9 @@ from gasdet.api.choosing import Calibrators, load
 from gasdet.api.demo import make_demo_data
 from gasdet.builtin.calibrators import Beta
 from gasdet.bundle import Detector
+from gasdet.bundle.comparison import ExportError, Folded, Inputs
 from gasdet.bundle.config import DTYPES
-from gasdet.bundle.export import Export, ExportError, Folded, Inputs, check_target, write_bundle
+from gasdet.bundle.export import Export, check_target, write_bundle
 from gasdet.data import load_data
 from gasdet.errors import PluginError, UsageError
 from gasdet.evaluation.calibration import calibrator_of
@@ -69,6 +70,11 @@ def export(
         raise UsageError(f"dtype must be one of {', '.join(DTYPES)}, not {dtype!r}.")
     entry = load_registry().detector(plugin)
     detector = load(plugin, weights, offline=offline, calibrator=calibrator, progress=sink)
+    dtype = dtype or detector.dtype
+    if detector.dtype != "float32":
+        detector.to("cpu", dtype)  # refused where it is another
+        detector.module.float()  # rounded values, computed with in float32: what the bundle is compared with
+        detector.dtype = "float32"
     fitted = None if detector.calibrator is None else calibrator_of(detector.calibrator)
     folded = None if fitted is None else _folded(fitted, detector)
     batches, description = _inputs(detector, data, options or RunOptions(), sink)

@@ -35,8 +35,8 @@ class CalibratorFile:
         parameters: What its ``from_parameters`` takes.
         detector: Name of the detector that it was fitted for.
         weights_sha256: Of the weights file that it was fitted for; it is applied to no other.
-        fitted_on: The calibration split: description, fingerprint, split, samples, real, synthetic, groups.
-        judged_on: The part for the report, on which nothing was fitted; same keys.
+        fitted_on: The calibration split: description, fingerprint, split, samples, real, synthetic, groups, sample_ids.
+        judged_on: The part for the report, on which nothing was fitted; same keys but for sample_ids.
         before: Metric name to value, low and high on ``judged_on``, without the calibrator.
         after: The same with it.
         thresholds: Operating points, one a false positive rate that was asked for.

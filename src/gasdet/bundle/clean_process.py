@@ -2,14 +2,16 @@
 
     python -I clean_process.py REQUEST.json
 
-The request names the code, the weights, load_model's arguments, the dtype, the packages that must not be imported, the
-number of threads, and runs: an array of input, the dtype that ``forward`` gets it in, where the logits go, and whether the
-run may fail.
+The request names the code, load_model's arguments, the packages that must not be imported, folders with installed packages that
+``-I`` leaves out, the number of threads, and what to load one after the other: a weights file, the dtype that the module is
+moved to, and runs. A run is an array of input, the dtype that ``forward`` gets it in, where the logits go, and whether it may
+fail.
 """
 
 import importlib.abc
 import importlib.util
 import json
+import site
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -28,43 +30,52 @@ class Absent(importlib.abc.MetaPathFinder):
 
 
 def main() -> None:
-    """Do what the request says."""
+    """Make the packages unknown, do what the request says, and see that they were not imported."""
     with open(sys.argv[1], encoding="utf-8") as file:
         request = json.load(file)
     sys.dont_write_bytecode = True  # a bundle gets no __pycache__
     for name in [name for name in sys.modules if name.partition(".")[0] in request["absent"]]:
         del sys.modules[name]
     sys.meta_path.insert(0, Absent(request["absent"]))
-
-    import numpy as np
-    import torch
-
-    torch.set_num_threads(request["threads"])
-    model = _load(request["code"], request["weights"], request["kwargs"])
-    model.eval().to(getattr(torch, request["dtype"]))
-    for run in request["runs"]:
-        given = torch.from_numpy(np.load(run["input"], allow_pickle=False))
-        try:
-            with torch.inference_mode():
-                logits = _logits(model(given.to(getattr(torch, run["dtype"]))))
-        except Exception:
-            if not run["optional"]:
-                raise
-            continue
-        np.save(run["output"], logits.detach().float().numpy(), allow_pickle=False)
+    for folder in request["site_folders"]:
+        if folder not in sys.path:
+            site.addsitedir(folder)  # behind what is there
+    answer(request)
     present = sorted(name for name in sys.modules if name.partition(".")[0] in request["absent"])
     if present:
         sys.exit(f"model.py imported {', '.join(present)}")
 
 
-def _load(code: str, weights: str, kwargs: Mapping[str, Any]) -> Any:
+def answer(request: Mapping[str, Any]) -> None:
+    """Write the logits that the request asks for."""
+    import numpy as np
+    import torch
+
+    torch.set_num_threads(request["threads"])
+    load_model = _code(request["code"]).load_model
+    for load in request["loads"]:
+        model = load_model(load["weights"], **request["kwargs"]).eval().to(getattr(torch, load["dtype"]))
+        for run in load["runs"]:
+            given = torch.from_numpy(np.load(run["input"], allow_pickle=False))
+            try:
+                with torch.inference_mode():
+                    logits = _logits(model(given.to(getattr(torch, run["dtype"]))))
+            except Exception:
+                if not run["optional"]:
+                    raise
+                continue
+            np.save(run["output"], logits.detach().float().numpy(), allow_pickle=False)
+        del model  # before the next one is loaded
+
+
+def _code(code: str) -> Any:
     spec = importlib.util.spec_from_file_location("model", code)
     assert spec is not None  # because the file's name ends in .py
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules["model"] = module
     spec.loader.exec_module(module)
-    return module.load_model(weights, **kwargs)
+    return module
 
 
 def _logits(output: Any) -> Any:

@@ -45,7 +45,7 @@ class WeightsInfo:
         return {
             "name": self.name,
             "kind": self.kind,
-            "path": str(self.path),
+            "path": str(self.path.absolute()),  # a record is read from other folders too
             "sha256": self.sha256,
             "licence": self.licence,
             "source": self.source,

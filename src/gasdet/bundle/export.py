@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 import tempfile
 import zipfile
@@ -16,58 +15,26 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import yaml
-from numpy.typing import NDArray
 from safetensors.torch import save
 
 from gasdet.bundle.codecheck import check_file
-from gasdet.bundle.config import CODE_NAME, CONFIG_NAME, DEFAULT_WEIGHTS_NAME, read_config
+from gasdet.bundle.comparison import (
+    CALIBRATION,
+    LIMIT,
+    ExportError,
+    Folded,
+    Inputs,
+    compare,
+    ignored,
+)
+from gasdet.bundle.config import CODE_NAME, CONFIG_NAME, DEFAULT_WEIGHTS_NAME, DTYPES, read_config
 from gasdet.bundle.detector import Detector
 from gasdet.bundle.safefile import read_header, sha256_of
-from gasdet.errors import BundleError
 from gasdet.types import Modality, Preprocessing
 
-LIMIT = 1e-4
-"""Largest difference between a float32 bundle's logits and the detector's."""
-
-CALIBRATION = "calibration."
-"""Beginning of the name of a folded calibrator's tensor; docs/bundles.md says what model.py does with it."""
-
 _GASBENCH_KEYS = ("resize", "num_frames", "frame_rate", "sample_rate", "duration_seconds")
-
-
-class ExportError(BundleError):
-    """A detector cannot be written as a bundle, or the bundle is not the detector."""
-
-
-@dataclass(frozen=True, slots=True)
-class Folded:
-    """A calibrator as a bundle's model.py applies it to the margin, logit of synthetic less logit of real.
-
-    Attributes:
-        kind: ``affine``, ``beta`` or ``knots``.
-        values: float64: (scale, bias), (a, b, c), or x and y ``[2, K]``.
-    """
-
-    kind: str
-    values: NDArray[np.float64]
-
-
-@dataclass(frozen=True, slots=True)
-class Inputs:
-    """Real inputs on which bundle and detector are compared.
-
-    Attributes:
-        description: What they are.
-        batches: As ``Detector.logits`` takes them.
-        expected: float64 ``[B, C]`` for each: the detector's float32 logits, calibrated where a calibrator is folded in.
-    """
-
-    description: str
-    batches: tuple[NDArray[Any], ...]
-    expected: tuple[NDArray[np.float64], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,18 +87,19 @@ def write_bundle(
     """Write a bundle, check it, and only then put it where it was asked for.
 
     Args:
-        detector: An installed plugin's, on the CPU. It is moved to ``dtype``.
+        detector: An installed plugin's, in float32 on the CPU. It is moved to ``dtype``.
         code: Its model.py.
         out: The bundle's folder: new, or empty.
         inputs: What bundle and detector are compared on.
         folded: A calibrator that goes into the bundle.
-        dtype: Of the bundle; None for the detector's own.
+        dtype: Of the bundle; None for float32.
         about: ``version`` and informational keys for model_config.yaml.
         absent: Packages besides gasdet that the clean process must do without.
         zipped: Also write ``out`` with the ending .zip.
 
     Raises:
-        ExportError: The folder or zip exists, or the bundle does not run, or gives other logits than the detector.
+        ExportError: The folder or zip exists, or the bundle does not run, takes longer than ``TIMEOUT_S``, or gives other
+            logits in float32 than the detector.
         BundleError: The code check refuses model.py, or the module cannot be moved to ``dtype``.
     """
     zip_path = out.with_name(out.name + ".zip") if zipped else None
@@ -140,18 +108,23 @@ def write_bundle(
     with tempfile.TemporaryDirectory(dir=out.parent.absolute(), prefix=f".{out.name}.") as scratch:
         pending = Path(scratch, "bundle")
         pending.mkdir()
-        detector.to("cpu", dtype)
-        _write_files(pending, detector, code, folded, about or {})
+        # Rounding hides a wrong model: whatever dtype is wanted, the bundle must be the detector in float32.
+        exact = pending if DTYPES.get(dtype or "float32") == "float32" else Path(scratch, "float32")
+        exact.mkdir(exist_ok=True)
+        _write_files(exact, detector, code, folded, about or {})
+        if exact != pending:
+            _write_files(pending, detector.to("cpu", dtype), code, folded, about or {})
         check_file(pending / CODE_NAME)
-        difference, difference_uint8 = _compare(
-            pending, detector, inputs, Path(scratch), absent=("gasdet", *absent), folded=folded
-        )
-        if not difference <= (LIMIT if detector.dtype == "float32" else sys.float_info.max):
-            what = "margins" if folded else "logits"
-            raise ExportError(
-                f"the bundle of {detector.name} is not the detector: in a clean process its {what} differ by up to"
-                f" {difference:.3g} on {inputs.description} (limit {LIMIT:g} in float32){_ignored(folded)}."
-            )
+        compared = compare(exact, pending, detector, inputs, Path(scratch), absent=("gasdet", *absent), folded=folded)
+        for measured, limit in ((compared.exact, LIMIT), (compared.difference, sys.float_info.max)):
+            if not measured <= limit:
+                what = "margins" if folded else "logits"
+                told = f"limit {LIMIT:g} in float32" if limit == LIMIT else f"in {detector.dtype}"
+                raise ExportError(
+                    f"the bundle of {detector.name} is not the detector: in a clean process its {what} differ by up to"
+                    f" {measured:.3g} on {inputs.description} ({told}){ignored(folded)}."
+                )
+        difference, difference_uint8 = compared.difference, compared.difference_uint8
         report = Export(
             path=out,
             zip_path=zip_path,
@@ -268,86 +241,6 @@ def _move(pending: Path, out: Path, zip_path: Path | None) -> None:
 
 
 # --- the check -------------------------------------------------------------------------------------------------------
-
-
-def _compare(
-    bundle: Path, detector: Detector, inputs: Inputs, scratch: Path, *, absent: Sequence[str], folded: Folded | None
-) -> tuple[float, float | None]:
-    """Largest differences in a clean process: handed what the bundle asks for, and handed bytes as GASBench does."""
-    wanted = detector.input_dtype
-    kinds = [wanted] if wanted == "uint8" or detector.modality is Modality.AUDIO else [wanted, "uint8"]
-    runs = []
-    for number, batch in enumerate(inputs.batches):
-        np.save(scratch / f"input-{number}.npy", batch, allow_pickle=False)
-        runs += [
-            {
-                "input": str(scratch / f"input-{number}.npy"),
-                "dtype": kind,
-                "output": str(scratch / f"logits-{kind}-{number}.npy"),
-                "optional": kind != wanted,
-            }
-            for kind in kinds
-        ]
-    _run_clean(bundle, detector, scratch, runs, absent, folded)
-    differences: list[float | None] = []
-    for kind in kinds:
-        files = [scratch / f"logits-{kind}-{number}.npy" for number in range(len(inputs.batches))]
-        found = [np.load(file, allow_pickle=False) for file in files if file.is_file()]
-        differences.append(_largest(found, inputs.expected, folded is not None) if len(found) == len(files) else None)
-    assert differences[0] is not None  # runs that are not optional have logits, or the process failed
-    return differences[0], None if detector.modality is Modality.AUDIO else differences[-1]
-
-
-def _run_clean(
-    bundle: Path,
-    detector: Detector,
-    scratch: Path,
-    runs: Sequence[Mapping[str, Any]],
-    absent: Sequence[str],
-    folded: Folded | None,
-) -> None:
-    request = {
-        "code": str(bundle / CODE_NAME),
-        "weights": str(bundle / DEFAULT_WEIGHTS_NAME),
-        "kwargs": read_config(bundle / CONFIG_NAME).model,
-        "dtype": detector.dtype,
-        "absent": list(absent),
-        "threads": torch.get_num_threads(),
-        "runs": runs,
-    }
-    (scratch / "request.json").write_text(json.dumps(request), encoding="utf-8")
-    script = Path(__file__).with_name("clean_process.py")
-    done = subprocess.run(
-        [sys.executable, "-I", str(script), str(scratch / "request.json")],
-        cwd=scratch,
-        env={**os.environ, "HF_HUB_OFFLINE": "1"},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        check=False,
-    )
-    if done.returncode:
-        lines = [line.strip() for line in done.stderr.decode("utf-8", "replace").splitlines() if line.strip()]
-        why = lines[-1].rstrip(".") if lines else f"it ended with status {done.returncode}"
-        raise ExportError(
-            f"the bundle of {detector.name} does not run in a clean process without gasdet: {why}{_ignored(folded)}."
-        )
-
-
-def _largest(found: Sequence[NDArray[Any]], expected: Sequence[NDArray[np.float64]], margins: bool) -> float:
-    """The largest difference of logits, or of margins; infinite where a shape differs or a value is not finite."""
-    largest = 0.0
-    for one, other in zip(found, expected, strict=True):
-        if one.shape != other.shape:
-            return float("inf")
-        a, b = (v.astype(np.float64) for v in (one, other))
-        difference = np.abs(np.diff(a) - np.diff(b) if margins else a - b).max()
-        largest = max(largest, float(difference)) if np.isfinite(difference) else float("inf")
-    return largest
-
-
-def _ignored(folded: Folded | None) -> str:
-    return f"; its model.py may not apply the tensor {CALIBRATION}{folded.kind} (docs/bundles.md)" if folded else ""
 
 
 def _gasbench(detector: Detector, difference: float, difference_uint8: float | None) -> tuple[str, ...]:

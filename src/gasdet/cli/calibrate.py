@@ -41,7 +41,9 @@ _ROWS = {
     help="The calibration split: 'demo', a folder, table, archive or catalogue; repeatable.",
 )
 @click.option(
-    "--split", metavar="NAME", help="Only this split of the data. Default: of demo its test split, else everything."
+    "--split",
+    metavar="NAME",
+    help="Only this split of the data, or of the run. Default: of demo its test split, else everything.",
 )
 @options.data_options
 @click.option(
@@ -76,6 +78,7 @@ _ROWS = {
     help="Default: calibrator.json beside the weights; of packaged weights, a file in the working folder.",
 )
 @click.option("--allow-training-data", is_flag=True, help="Fit even on what the detector was trained or selected on.")
+@click.option("--force", is_flag=True, help="Write even a calibrator that makes things worse in the report.")
 @click.option(
     "--seed",
     type=click.IntRange(min=0),
@@ -112,6 +115,7 @@ def command(
     test_fraction: float,
     out: Path | None,
     allow_training_data: bool,
+    force: bool,
     seed: int,
     run_out: Path | None,
     device: str,
@@ -126,11 +130,24 @@ def command(
     Takes a finished run (--run), or a detector and data to score (--plugin or --model, --data). The file that is written is
     applied by 'gasdet evaluate' and 'gasdet detect' from then on, to these weights only.
 
-    Exit code: 0 done, 1 failed (too few samples, or the detector was trained on them), 2 wrong use, 130 interrupted.
+    Exit code: 0 done, 1 failed (too few samples, the detector was trained on them, or NLL and Brier score both get worse),
+    2 wrong use, 130 interrupted.
     """
     names: list[str | Path] = [*plugins, *map(Path, models)]
-    if run is not None and (data or models or weights):
-        raise UsageError("--run takes the scores of that run; leave out --data, --model and --weights.")
+    if run is not None:
+        idle = {
+            "--data": data,
+            "--model": models,
+            "--weights": weights,
+            "--limit": limit,
+            "--run-out": run_out,
+            "--trust-code": trust_code,
+            "--device": device != "auto",
+            "--dtype": dtype,
+            "--batch-size": batch_size,
+        }
+        if given := [name for name, value in idle.items() if value]:
+            raise UsageError(f"--run takes the scores of that run; leave out {', '.join(given)}.")
     if run is None and not data:
         raise UsageError("name a finished run with --run RUN, or a detector and data with --plugin NAME --data DATA.")
     if len(names) > 1 or (run is None and not names):
@@ -156,6 +173,7 @@ def command(
             out=out,
             run_out=run_out,
             allow_training_data=allow_training_data,
+            force=force,
             seed=seed,
             trust_code=trust_code,
             offline=offline,

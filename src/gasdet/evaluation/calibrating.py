@@ -8,17 +8,21 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
+from gasdet.builtin.calibrators import Beta
+from gasdet.builtin.calibrators.interface import MAX_SLOPE, MIN_SLOPE
 from gasdet.builtin.metrics import checked
 from gasdet.builtin.tally import VECTORISED, FloatArray, IntArray, Tally
 from gasdet.bundle.calibration import CalibratorFile
+from gasdet.data.labels import canonical_split
 from gasdet.errors import DataError, MetricError, UsageError
 from gasdet.evaluation.calibration import calibrator_class
 from gasdet.evaluation.intervals import MIN_GROUPS, bootstrap
@@ -32,6 +36,9 @@ REPORTED = ("cross_entropy", "brier", "ece", "combined_score", "mcc", "accuracy"
 """The metrics of the report."""
 
 DEFAULT_TEST_FRACTION = 0.3
+
+ID_DIGITS = 16
+"""So much of a sample's id is kept of what a calibrator was fitted on: 64 bits tell apart more samples than there are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,16 +70,20 @@ class ScoredSamples:
     weights: FloatArray
 
     @classmethod
-    def of_run(cls, run: Run, detector: str | None = None) -> ScoredSamples:
+    def of_run(
+        cls, run: Run, detector: str | None = None, *, split: str | None = None, datasets: Sequence[str] = ()
+    ) -> ScoredSamples:
         """The scored and labelled samples of a finished run.
 
         Args:
             run: The run.
             detector: Its name; may be left out where the run has one.
+            split: Only the samples of this split.
+            datasets: Patterns of dataset names to keep.
 
         Raises:
             UsageError: The run has no such detector, or several and none is named.
-            DataError: No labelled sample was scored.
+            DataError: No labelled sample was scored, or none of that split or those datasets.
             RunError: The records cannot be read.
         """
         known = run.config["configuration"]["detectors"]
@@ -86,6 +97,7 @@ class ScoredSamples:
             "sample_id",
             "group",
             "split",
+            "dataset",
             "status",
             "label",
             "weight",
@@ -101,6 +113,7 @@ class ScoredSamples:
         ]
         if not rows:
             raise DataError(f"{run.path}: no labelled sample was scored, so there is nothing to calibrate on.")
+        rows = _chosen(rows, columns, split, datasets, str(run.path))
 
         def column(key: str, dtype: Any) -> npt.NDArray[Any]:
             return np.array([columns[key][i] for i in rows], dtype=dtype)
@@ -108,7 +121,7 @@ class ScoredSamples:
         return cls(
             detector=name,
             weights_sha256=known[name]["weights"]["sha256"],
-            description=str(run.config["data"]["description"]),
+            description=_narrowed(str(run.config["data"]["description"]), split, datasets),
             fingerprint=str(run.config["configuration"]["data"]["fingerprint"]),
             sample_ids=column("sample_id", np.str_),
             groups=np.array([columns["group"][i] or columns["sample_id"][i] for i in rows], dtype=np.str_),
@@ -123,8 +136,9 @@ class ScoredSamples:
         arrays = ("sample_ids", "groups", "splits", "logits", "labels", "weights")
         return dataclasses.replace(self, **{name: getattr(self, name)[rows] for name in arrays})
 
-    def described(self) -> dict[str, Any]:
-        """What a calibrator.json says of them."""
+    def described(self, *, with_ids: bool = False) -> dict[str, Any]:
+        """What a calibrator.json says of them; with the ids that `fitted_among` looks for, where they were fitted on."""
+        ids = sorted(name[:ID_DIGITS] for name in self.sample_ids.tolist())
         return {
             "description": self.description,
             "fingerprint": self.fingerprint,
@@ -134,7 +148,67 @@ class ScoredSamples:
             "synthetic": int((self.labels == 1).sum()),
             "groups": int(np.unique(self.groups).size),
             "sample_ids_sha256": hashlib.sha256("\n".join(sorted(self.sample_ids.tolist())).encode()).hexdigest(),
+            **({"sample_ids": " ".join(ids)} if with_ids else {}),
         }
+
+
+def join_copies(data: ScoredSamples, contents: Sequence[str | None]) -> ScoredSamples:
+    """Make groups that share a sample's content one group, so that no copy is reported on of what was fitted on.
+
+    Args:
+        data: The samples.
+        contents: Digest of each one's decoded content, None where unknown; or nothing.
+    """
+    joined: dict[str, str] = {}
+
+    def root(group: str) -> str:
+        while group in joined:
+            group = joined[group]
+        return group
+
+    first: dict[str, str] = {}
+    for group, content in zip(data.groups.tolist(), contents, strict=False):
+        one, other = root(group), root(first.setdefault(content, group) if content else group)
+        if one != other:
+            joined[max(one, other)] = min(one, other)
+    return dataclasses.replace(data, groups=np.array([root(group) for group in data.groups.tolist()], dtype=np.str_))
+
+
+def fitted_among(calibrator: CalibratorFile, sample_ids: Iterable[str]) -> int | None:
+    """How many of the samples a calibrator was fitted on; None where its file does not hold their ids."""
+    stored = calibrator.fitted_on.get("sample_ids")
+    if not isinstance(stored, str):
+        return None
+    known = frozenset(stored.split())
+    return sum(name[:ID_DIGITS] in known for name in sample_ids)
+
+
+def _chosen(
+    rows: list[int], columns: Mapping[str, list[Any]], split: str | None, datasets: Sequence[str], run: str
+) -> list[int]:
+    """The rows of a split and of the datasets that patterns name, as the data's loader chooses them."""
+    for asked, column, fits in (
+        (split, "split", lambda name: name == canonical_split(split or "")),
+        (
+            " or ".join(datasets),
+            "dataset",
+            lambda name: any(fnmatchcase(name.casefold(), p.casefold()) for p in datasets),
+        ),
+    ):
+        if not asked:
+            continue
+        kept = [i for i in rows if fits(columns[column][i])]
+        if not kept:
+            has = ", ".join(sorted({columns[column][i] for i in rows} - {""})) or "none"
+            raise DataError(f"{run}: no labelled sample that was scored is of the {column} {asked!r}; there is {has}.")
+        rows = kept
+    return rows
+
+
+def _narrowed(description: str, split: str | None, datasets: Sequence[str]) -> str:
+    told = [f"{split} split"] if split else []
+    told += [f"datasets {' or '.join(datasets)}"] if datasets else []
+    return f"{description} ({', '.join(told)} of the run)" if told else description
 
 
 def fit_calibrator(
@@ -179,21 +253,30 @@ def fit_calibrator(
         operating_point(rate, fitting.labels, on_fit, fitting.groups, (judged.labels, calibrated, judged.groups))
         for rate in sorted(set(fpr))
     ]
-    notes += _notes(component, calibrator, before, after)
-    return CalibratorFile(
+    fitted = CalibratorFile(
         method=entry.qualified if entry.plugin.name != "builtin" else entry.spec.name,
         parameters=calibrator.parameters(),
         detector=data.detector,
         weights_sha256=data.weights_sha256,
-        fitted_on=fitting.described(),
+        fitted_on=fitting.described(with_ids=True),
         judged_on=judged.described(),
         before=before,
         after=after,
         thresholds=tuple(points),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         versions={"gasdet": __version__, "method": entry.plugin.origin},
-        notes=tuple(notes),
     )
+    return dataclasses.replace(fitted, notes=(*notes, *_notes(component, calibrator, fitted)))
+
+
+def made_worse(fitted: CalibratorFile) -> list[str]:
+    """What the calibrator makes worse on the samples that it was not fitted on, in words: NLL, Brier score, both or none."""
+    told = []
+    for name, words in (("cross_entropy", "NLL"), ("brier", "Brier score")):
+        before, after = fitted.before[name]["value"], fitted.after[name]["value"]
+        if before is not None and (after is None or after > before):
+            told.append(f"{words} {before:.4f} to {'infinity' if after is None else f'{after:.4f}'}")
+    return told
 
 
 def probabilities(logits: npt.ArrayLike) -> FloatArray:
@@ -287,20 +370,27 @@ def _report(part: ScoredSamples, scores: FloatArray, resamples: int, seed: int) 
     return report
 
 
-def _notes(component: Any, calibrator: Any, before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+def _notes(component: Any, calibrator: Any, fitted: CalibratorFile) -> list[str]:
     """What a reader of the numbers must know, in sentences."""
     notes = []
-    line = calibrator.affine() if hasattr(calibrator, "affine") else None
-    if line is not None and (line[0] <= 0.01 or line[0] >= 100.0):
-        why = "no better than chance" if line[0] <= 0.01 else "without an error on this data"
+    slopes = (calibrator.a, calibrator.b) if isinstance(calibrator, Beta) else _slopes(calibrator)
+    if slopes and (max(slopes) <= MIN_SLOPE or min(slopes) >= MAX_SLOPE):
+        why = "no better than chance" if max(slopes) <= MIN_SLOPE else "without an error on this data"
         notes.append(
-            f"The slope ended at its bound, {line[0]:g}: the detector is {why}, which calibration cannot answer."
+            f"The slope ended at its bound, {slopes[0]:g}: the detector is {why}, which calibration cannot answer."
         )
     if not component.monotone:
         notes.append("This method makes ties: the order of samples is kept, AUROC may change.")
-    worse = [n for n in ("cross_entropy", "brier") if (after[n]["value"] or 0.0) > (before[n]["value"] or 0.0)]
-    if worse:
-        notes.append("On samples that it was not fitted on, the calibrator makes things worse; leave it out.")
-    if before["brier"]["low"] is None:
+    if worse := made_worse(fitted):
+        leave = "; leave it out" if len(worse) > 1 else ""
+        notes.append(
+            f"On samples that it was not fitted on, the calibrator makes things worse ({' and '.join(worse)}){leave}."
+        )
+    if fitted.before["brier"]["low"] is None:
         notes.append(f"No intervals: a class has fewer than {MIN_GROUPS} groups in the part for the report.")
     return notes
+
+
+def _slopes(calibrator: Any) -> tuple[float, ...]:
+    line = calibrator.affine() if hasattr(calibrator, "affine") else None
+    return () if line is None else (line[0],)

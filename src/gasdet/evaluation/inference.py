@@ -184,7 +184,7 @@ def device_works(device: str) -> bool:
         torch.ones(1, device=device).add_(1)
         torch.cuda.synchronize(device)
     except Exception as error:
-        return _reason(error) is Reason.OUT_OF_MEMORY  # full is not lost
+        return is_out_of_memory(error)  # full is not lost
     return True
 
 
@@ -198,7 +198,7 @@ def placed(detector: Detector, device: str, dtype: str | None) -> Detector:
     try:
         return detector.to(device, dtype)
     except (RuntimeError, MemoryError) as error:
-        if _reason(error) is not Reason.OUT_OF_MEMORY:
+        if not is_out_of_memory(error):
             raise
         raise RunError(f"{detector.name} does not fit into the memory of {device}; try --dtype or --device.") from error
 
@@ -235,13 +235,20 @@ _OUT_OF_MEMORY = (
 )
 
 
-def _reason(error: BaseException) -> Reason:
-    """What an exception of a model means. A bundle may have wrapped the one that tells."""
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an exception says that memory was lacking, of whatever device. A bundle may have wrapped the one that tells."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, MemoryError):
-            return Reason.OUT_OF_MEMORY
+            return True
         if isinstance(cause, RuntimeError) and any(words in str(cause) for words in _OUT_OF_MEMORY):
-            return Reason.OUT_OF_MEMORY
+            return True
         cause = cause.__cause__
+    return False
+
+
+def _reason(error: BaseException) -> Reason:
+    """What an exception of a model means."""
+    if is_out_of_memory(error):
+        return Reason.OUT_OF_MEMORY
     return Reason.BAD_OUTPUT if isinstance(error, OutputError) else Reason.MODEL_ERROR

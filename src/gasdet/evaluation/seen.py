@@ -25,6 +25,7 @@ class Seen:
         contents: Digest of the decoded content to that part, where known.
         fingerprints: Of the data that training and validation samples came from.
         preprocessing: What the digests' arrays were decoded with.
+        complete: Whether ``parts`` is known, and holds what the weights that the training started from had seen too.
     """
 
     path: Path | None = None
@@ -32,6 +33,15 @@ class Seen:
     contents: Mapping[str, str] = field(default_factory=dict)
     fingerprints: frozenset[str] = frozenset()
     preprocessing: Mapping[str, object] = field(default_factory=dict)
+    complete: bool = False
+
+    def unknown(self) -> str:
+        """What is not known, as the end of a note; empty where everything is."""
+        if self.complete:
+            return ""
+        if self.parts:
+            return "nothing here says what these weights were trained on before their last training"
+        return "nothing here says what these weights were trained on"
 
 
 def seen_by(weights: Path, sha256: str) -> Seen:
@@ -52,7 +62,8 @@ def seen_by(weights: Path, sha256: str) -> Seen:
     prints = {record.get("data_fingerprint"), data.get("fingerprint"), data.get("validation_fingerprint")}
     parts, contents = _samples(weights.parent / TRAINING_SAMPLES)
     fingerprints = frozenset(str(p) for p in prints if p)
-    return Seen(path, parts, contents, fingerprints, dict(record.get("preprocessing", {})))
+    complete = bool(parts) and data.get("ancestry") != "unknown"
+    return Seen(path, parts, contents, fingerprints, dict(record.get("preprocessing", {})), complete)
 
 
 def _samples(path: Path) -> tuple[dict[str, str], dict[str, str]]:
@@ -87,7 +98,7 @@ def why_unfit(
         seen: By the detector's weights.
         sample_ids: Of the samples.
         splits: Of the samples, as the data state them.
-        fingerprint: Of the data; decides where the record names no samples.
+        fingerprint: Of the data; decides, with the splits, where no record names the samples.
         contents: Digests of the samples' decoded content, where known.
         demo: Demo weights on demo data, whose train and val splits they were made from.
     """
@@ -101,7 +112,7 @@ def why_unfit(
         return "this detector was trained on these very data"
     stated = Counter(split.lower() for split in splits)
     trained = sum(count for split, count in stated.items() if split in _TRAINED)
-    if trained and seen.path is None:
+    if trained and not seen.parts:
         return f"{trained:,} of {len(sample_ids):,} samples belong to a training split"
     selected = sum(count for split, count in stated.items() if split in _SELECTED)
     if demo and selected:

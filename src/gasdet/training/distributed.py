@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from datetime import timedelta
 from typing import Any
@@ -18,6 +18,7 @@ from gasdet.training.recipe import Precision
 _PATIENCE = timedelta(days=2)
 """How long a process waits for another: the first one decodes, or computes features, while the others wait."""
 
+_DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 _ACCELERATE_PRECISION = {"float32": "no", "bfloat16": "bf16", "float16": "fp16"}
 
 
@@ -61,19 +62,27 @@ class Processes:
         """Whether this process writes the files and talks to the user."""
         return self.rank == 0
 
-    def wrap(self, module: nn.Module) -> nn.Module:
-        """The module as it is called in training: with several processes, one that averages their gradients."""
+    def wrap(self, module: nn.Module, inputs: Callable[[], Tensor]) -> nn.Module:
+        """The module as it is called in training: with several processes, one that averages their gradients.
+
+        Args:
+            module: Gives a tuple of tensors, or None in the place of one.
+            inputs: Gives some samples, with which to find out whether the module's output depends on all that is trained.
+                They are not asked for where there is one process.
+        """
         if self.count == 1:
             return module
+        from accelerate.utils import DistributedDataParallelKwargs
+
+        # torch has to search for unused parameters in every step then, and complains where it did so for nothing
+        unused = not uses_all_parameters(module, inputs().to(self.device))
+        self._accelerator.ddp_handler = DistributedDataParallelKwargs(find_unused_parameters=unused)
         wrapped: nn.Module = self._accelerator.prepare_model(module)
         return wrapped
 
     def autocast(self) -> AbstractContextManager[Any]:
         """Mixed precision for a forward pass, where the recipe asks for it."""
-        if self._precision == "float32":
-            return nullcontext()  # accelerate's own does nothing either, in ten times the time
-        context: AbstractContextManager[Any] = self._accelerator.autocast()
-        return context
+        return autocast(self.device, self._precision)
 
     def backward(self, loss: Tensor) -> None:
         """Add a loss's gradients, scaled where float16 needs it; outside of ``unsynchronised`` they are averaged."""
@@ -154,18 +163,31 @@ class Processes:
             self._scaler.load_state_dict(state)
 
 
+def uses_all_parameters(module: nn.Module, inputs: Tensor) -> bool:
+    """Whether what a module gives depends on all of its parameters that are trained. It is left in eval mode."""
+    outputs = [output.sum() for output in module.eval()(inputs) if output is not None]
+    trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    return all(found is not None for found in torch.autograd.grad(outputs, trained, allow_unused=True))
+
+
+def autocast(device: torch.device, precision: Precision) -> AbstractContextManager[Any]:
+    """Mixed precision for a forward pass on a device; nothing for float32."""
+    if precision == "float32":
+        return nullcontext()
+    return torch.autocast(device.type, dtype=_DTYPES[precision])
+
+
 def _accelerator(cpu: bool, precision: Precision, *, keep_group: bool) -> Any:
     """A new Accelerator. Its state is one for the process, and a stage may want another precision than the one before."""
     from accelerate import Accelerator
     from accelerate.state import AcceleratorState
-    from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs
+    from accelerate.utils import InitProcessGroupKwargs
 
     AcceleratorState._reset_state(reset_partial_state=not keep_group)
     return Accelerator(
         cpu=cpu,
         mixed_precision=_ACCELERATE_PRECISION[precision],
         kwargs_handlers=[
-            DistributedDataParallelKwargs(find_unused_parameters=True),
             InitProcessGroupKwargs(timeout=_PATIENCE),
         ],
     )

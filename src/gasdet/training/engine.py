@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from gasdet.errors import RunError
+from gasdet.evaluation.inference import is_out_of_memory
 from gasdet.evaluation.progress import ProgressSink, Silent
 from gasdet.training.checkpoint import Checkpoints, own_random_numbers
 from gasdet.training.distributed import Processes
@@ -83,7 +85,8 @@ def run_stage(
         progress: Told of the steps and, now and then, of a validation.
 
     Raises:
-        RunError: The checkpoint belongs to another training or is damaged, or the loss is no finite number.
+        RunError: The checkpoint belongs to another training or is damaged, the loss or a logit is no finite number, or the
+            memory does not suffice.
         UsageError: The recipe asks for something that the module, the device or the installed components do not have.
         PluginError: The module does not offer what the recipe needs.
     """
@@ -93,7 +96,11 @@ def run_stage(
     checkpoints = Checkpoints(folder / CHECKPOINT_NAME / f"stage-{stage}", {**own, **identity})
     saved = checkpoints.read()
     single = train.from_features and processes.count == 1 and processes.device.type == "cpu"
-    with own_random_numbers(processes.device), _one_thread() if single else nullcontext():
+    with (
+        own_random_numbers(processes.device),
+        _one_thread() if single else nullcontext(),
+        _memory_needed(f"stage {stage}", recipe, processes.device),
+    ):
         seed = (recipe.seed + _STAGE_SEED * stage) % 2**63
         torch.manual_seed(seed)
         module.to(processes.device)
@@ -112,6 +119,21 @@ def run_stage(
     module.requires_grad_(False).eval()
     begun = position.epoch if position.batch else position.epoch - 1
     return StageResult(best, begun, position.step, position.stopped)
+
+
+@contextmanager
+def _memory_needed(what: str, recipe: Recipe, device: torch.device) -> Iterator[None]:
+    """Say what to do where the memory does not suffice."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise RunError(
+            f"the memory of {device} does not suffice for {what} with batch_size={recipe.batch_size} and "
+            f"accumulate={recipe.accumulate}; set accumulate higher, so that a batch goes through in more parts, or batch_size "
+            "lower, and begin again (--restart)."
+        ) from error
 
 
 @contextmanager

@@ -14,7 +14,10 @@ from gasdet.training.interfaces import Batch
 from gasdet.types import Sample
 
 _CHUNK_BYTES = 16 * 2**20
-"""Vectors that are gathered in one go, for several batches; a batch is then a view of them."""
+"""Vectors that are gathered in one go, for several batches; a batch is then a view of them, or a copy (``aligned``)."""
+
+_ALIGNMENT = 64
+"""Of torch's own memory on a CPU, in bytes."""
 
 
 class FeatureInputs:
@@ -46,7 +49,16 @@ class FeatureInputs:
             for inputs, labels, weights, numbers in zip(
                 *(torch.split(column, sizes) for column in columns), strict=True
             ):
-                yield Batch(inputs, labels, weights, numbers)
+                yield Batch(aligned(inputs), labels, aligned(weights), numbers)
+
+
+def aligned(tensor: torch.Tensor) -> torch.Tensor:
+    """The tensor, or a copy where its memory does not begin where torch lets a tensor's begin.
+
+    Matrix products of a few rows round otherwise in other places. A batch that is a view of a chunk begins elsewhere after
+    a resume, when the chunk begins with another batch, and what numpy allocates begins anywhere.
+    """
+    return tensor.clone() if tensor.data_ptr() % _ALIGNMENT else tensor
 
 
 def row_numbers(batches: Sequence[Sequence[int]]) -> npt.NDArray[np.int64]:

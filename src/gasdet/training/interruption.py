@@ -24,7 +24,10 @@ class Interruption:
 
     @contextmanager
     def handled(self) -> Iterator[None]:
-        """Inside, Ctrl-C is handled so; outside of the main thread, or where the program has its own way, nothing changes."""
+        """Inside, Ctrl-C is handled so; outside of the main thread, or where the program has its own way, nothing changes.
+
+        One that was held back until the end is raised there.
+        """
         usual = signal.getsignal(signal.SIGINT)
         if threading.current_thread() is not threading.main_thread() or usual is not signal.default_int_handler:
             yield
@@ -34,6 +37,8 @@ class Interruption:
             yield
         finally:
             signal.signal(signal.SIGINT, usual)
+        if self._asked:
+            raise KeyboardInterrupt
 
     @contextmanager
     def waiting(self) -> Iterator[None]:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from gasdet.errors import RunError
 from gasdet.registry import load_registry, load_target
 from gasdet.training.distributed import Processes
 from gasdet.training.interfaces import Objective, TrainingInputs
@@ -63,13 +64,24 @@ class Judge:
         datasets = np.array([sample.dataset for sample in part.samples])
         self._datasets = {str(name): torch.from_numpy(datasets == name) for name in np.unique(datasets)}
 
-    def __call__(self, model: nn.Module) -> Line:
+    def __call__(self, model: nn.Module, moment: str) -> Line:
         """The line of a model in eval mode: ``val_loss``, ``val_METRIC``, and with several datasets their losses.
 
         Args:
             model: Takes a batch's inputs, gives logits and embeddings or None.
+            moment: When in the training this is, in words, for a message.
+
+        Raises:
+            RunError: A logit is no finite number.
         """
-        logits = self._calibrated(self._logits(model))
+        found = self._logits(model)
+        broken = int((~torch.isfinite(found)).any(-1).sum())
+        if broken:
+            raise RunError(
+                f"{broken} of the {len(found)} validation samples have logits that are no finite numbers at {moment}; lower "
+                "learning_rate, set clip_norm, or compute in another precision (precision=float32)."
+            )
+        logits = self._calibrated(found)
         scores = logits.double().softmax(-1)[:, 1:].sum(-1).numpy()
         labels = self._labels.numpy()
         weights = None if bool((self._weights == 1).all()) else self._weights.double().numpy()

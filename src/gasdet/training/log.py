@@ -30,22 +30,27 @@ class TrainingLog:
         Args:
             folder: Of the training.
             stage: From 0.
-            after_step: Lines of this stage with a later step are removed, and those of later stages; -1 removes all of
-                this stage's.
+            after_step: Lines of this stage with a later step are removed; -1 removes all of them. Those of later stages,
+                which are there where this stage is begun anew, stay behind its own.
         """
         from tensorboardX import SummaryWriter
 
         folder.mkdir(parents=True, exist_ok=True)
         self._path = folder / METRICS_NAME
-        _cut(self._path, stage, after_step)
+        self._later = _cut(self._path, stage, after_step)
         events = folder / TENSORBOARD_NAME
         events = events / f"stage-{stage}" if stage else events
         self._writer = SummaryWriter(str(events), purge_step=after_step + 1)
 
     def write(self, line: Mapping[str, Any]) -> None:
         """Append a line; its step is TensorBoard's."""
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line, allow_nan=False) + "\n")
+        text = json.dumps(line, allow_nan=False) + "\n"
+        if self._later:
+            before = self._path.read_text(encoding="utf-8").removesuffix(self._later)
+            _replace(self._path, before + text + self._later)
+        else:
+            with self._path.open("a", encoding="utf-8") as file:
+                file.write(text)
         for name, value in line.items():
             if name not in ("stage", "step") and value is not None:
                 self._writer.add_scalar(name, value, line["step"])
@@ -56,22 +61,32 @@ class TrainingLog:
         self._writer.close()
 
 
-def _cut(path: Path, stage: int, after_step: int) -> None:
+def _cut(path: Path, stage: int, after_step: int) -> str:
+    """Remove a stage's lines after a step. Returns the lines of later stages, with which the file then ends."""
     if not path.exists():
-        return
-    kept: list[str] = []
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-    for text in lines:
+        return ""
+    early, later = "", ""
+    content = path.read_text(encoding="utf-8")
+    for text in content.splitlines(keepends=True):
         try:
             line = json.loads(text)
-            early = (line["stage"], line["step"]) <= (stage, after_step)
+            place = int(line["stage"]), int(line["step"])
         except (ValueError, KeyError, TypeError):
-            early = False  # the torn last line of a killed process
-        if early and text.endswith("\n"):
-            kept.append(text)
-    if kept != lines:
-        content = "".join(kept).encode("utf-8")
-        write_atomically(path, lambda file: file.write(content))
+            continue  # the torn last line of a killed process
+        if not text.endswith("\n"):
+            continue
+        if place <= (stage, after_step):
+            early += text
+        elif place[0] > stage:
+            later += text
+    if early + later != content:
+        _replace(path, early + later)
+    return later
+
+
+def _replace(path: Path, content: str) -> None:
+    encoded = content.encode("utf-8")
+    write_atomically(path, lambda file: file.write(encoded))
 
 
 class Reporter:

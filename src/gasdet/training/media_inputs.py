@@ -17,7 +17,7 @@ from gasdet.data.names import printable
 from gasdet.errors import DataError
 from gasdet.evaluation.pipeline import DecodePool, DecodeResult
 from gasdet.training.decoded_store import DecodedSet, stacked
-from gasdet.training.feature_inputs import sample_weights
+from gasdet.training.feature_inputs import aligned, sample_weights
 from gasdet.training.interfaces import Batch
 from gasdet.types import Sample
 
@@ -118,7 +118,7 @@ class MediaInputs:
                 arrays = [change(array, names[row], epoch) for array, row in zip(arrays, rows.tolist(), strict=True)]
             inputs = stacked(arrays)
         numbers = torch.from_numpy(rows)
-        return Batch(torch.from_numpy(inputs), self._labels[numbers], self._weights[numbers], numbers)
+        return Batch(aligned(torch.from_numpy(inputs)), self._labels[numbers], self._weights[numbers], numbers)
 
 
 def _array(sample: Sample, result: DecodeResult) -> Array:

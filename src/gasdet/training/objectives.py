@@ -15,6 +15,7 @@ from gasdet.evaluation.calibration import calibrator_class
 from gasdet.evaluation.progress import ProgressSink
 from gasdet.registry import load_registry
 from gasdet.training.augmentation import check_augmentation
+from gasdet.training.distributed import autocast
 from gasdet.training.reward_objective import RewardObjective, RewardSettings
 from gasdet.training.supervised import SupervisedObjective
 from gasdet.types import Modality
@@ -81,9 +82,12 @@ def objective_for(
     if stage.kind != "reward":
         return SupervisedObjective(stage, embedding_dim(module, validation))
     reference = copy.deepcopy(module).requires_grad_(False).eval().to(device)
+    if stage.channels_last and not validation.from_features:
+        reference.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def logits_of(batch: Batch) -> Tensor:
-        with torch.no_grad():
+        # in the precision and memory layout of the model in training: before its first step both then say the same
+        with torch.no_grad(), autocast(device, stage.precision):
             x = batch.inputs.to(device)
             logits: Tensor = reference.classify(x) if validation.from_features else reference(x)  # type: ignore[operator]
             return logits.float()

@@ -76,6 +76,29 @@ def make_sampler(recipe: Recipe, samples: Sequence[Sample]) -> Sampler:
     raise UsageError(f"there is no sampling called {name!r}.")
 
 
+def check_sampling(recipe: Recipe, train: Sequence[Sample], validation: Sequence[Sample]) -> None:
+    """Find a ``worst_dataset`` whose weights no validation could ever change.
+
+    Raises:
+        UsageError: Fewer than two of the data sets that are trained on have validation samples.
+    """
+    if recipe.sampling != "worst_dataset":
+        return
+    ours, theirs = ({sample.dataset for sample in part} for part in (train, validation))
+    both = len(ours & theirs)
+    if both < 2:
+        raise UsageError(
+            "sampling=worst_dataset compares the validation losses of the data sets that are trained on, and "
+            f"{both or 'none'} of these ({_shown(sorted(ours))}) {'is' if both == 1 else 'are'} in the validation part "
+            f"({_shown(sorted(theirs))}); give two of them validation samples of the same data set name, or choose another "
+            "sampling."
+        )
+
+
+def _shown(names: Sequence[str]) -> str:
+    return ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
+
+
 class _Stateless:
     """A sampler that validations do not change."""
 
@@ -260,7 +283,7 @@ def _dataset_shares(cells: Mapping[Cell, Rows], weights: Mapping[str, float]) ->
 def _weighted_shares(cells: Mapping[Cell, Rows], given: object) -> dict[Cell, float]:
     """Data sets in proportion to the given weights, each sample of one alike."""
     names = _datasets(cells)
-    shown = ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
+    shown = _shown(names)
     if not isinstance(given, Mapping) or not given:
         raise UsageError(
             "sampling=weighted needs sampling_options.weights, a mapping of data sets (or patterns) to weights; the data "

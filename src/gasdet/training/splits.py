@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from enum import Enum
 from fnmatch import fnmatchcase
@@ -14,8 +14,9 @@ from typing import Literal
 from gasdet.data import Dataset
 from gasdet.data.dates import days_of
 from gasdet.data.listing import counted
+from gasdet.data.names import printable
 from gasdet.errors import DataError, UsageError
-from gasdet.types import LABEL_REAL, Sample
+from gasdet.types import LABEL_REAL, Locator, Sample
 
 SplitBy = Literal["stated", "group", "generator", "dataset", "released"]
 
@@ -69,8 +70,9 @@ def split_samples(
     """Divide a dataset into what is trained on and what chooses the weights; docs/splits.md has the rules at length.
 
     Samples of one group or one pair have one origin, and an origin is never in both parts. Whole origins are held out in
-    the order of a hash of seed and name: the same on every machine, and one that is held out stays so when samples are
-    added. The data's own test samples are in neither part.
+    the order of a hash of seed and name, which is the same on every machine, until each class has its share. Samples that
+    are added later do not change that order, but where in it the share is reached: origins near that place may change sides.
+    The data's own test samples are in neither part.
 
     Args:
         dataset: Samples; those without a label, those to be skipped, and test samples are left out.
@@ -191,13 +193,19 @@ def _with_validation_data(dataset: Dataset, pool: Sequence[Sample], val: Dataset
         )
     else:
         validation = given
-    known = {s.sample_id for s in validation} | {s.locator for s in validation}
+    places, named_so = {_place(s) for s in validation}, {s.sample_id: s for s in validation}
     train = []
     for sample in pool:
         if _states_validation(sample):
             left_out[f"belongs to split {sample.split!r}"] += 1
-        elif sample.sample_id in known or sample.locator in known:
+        elif _place(sample) in places:
             left_out["is in the validation data too"] += 1
+        elif other := named_so.get(sample.sample_id):
+            raise DataError(
+                f"{printable(sample.locator.path)}, to be trained on, and {printable(other.locator.path)}, of the validation "
+                f"data, are other files and both are {printable(sample.member)} of a data set {printable(sample.dataset)}; "
+                "give one of the two folders another name, or put them into catalogues with a name for each."
+            )
         else:
             train.append(sample)
     for noun, named in (("groups", _bare_group), ("pairs", _bare_pair)):
@@ -209,6 +217,11 @@ def _with_validation_data(dataset: Dataset, pool: Sequence[Sample], val: Dataset
             )
     how = f"{val.description}, given as validation data"
     return Split(tuple(train), tuple(validation), dict(+left_out), how, val.description)
+
+
+def _place(sample: Sample) -> Locator:
+    """Where its bytes are; the size is known of some ways to name a file only."""
+    return replace(sample.locator, size=-1)
 
 
 def _bare_group(sample: Sample) -> str:

@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Mapping
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +93,7 @@ class Stage:
         if hasattr(objective, "to"):
             objective.to(processes.device)
         caller = ModelCaller(module, from_features=train.from_features, with_embeddings=objective.needs_embeddings)
-        self.caller, self.model = caller, processes.wrap(caller)
+        self.caller, self.model = caller, processes.wrap(caller, lambda: _first_sample(validation))
         self.own_parameters = list(objective.parameters())
         self.parameters = [*(p for group in groups for p in group["params"]), *self.own_parameters]
         self.optimiser = make_optimiser([*groups, *objective_groups(objective, recipe)], recipe)
@@ -118,7 +118,7 @@ class Stage:
         self.reporter = Reporter(progress if main else Silent())
         if main and self.processes.count > 1:
             progress.note(f"{self.processes.count} processes train together")
-        self.reporter.start(f"training, stage {stage + 1}" if stage else "training", self.total, self.position.step)
+        self.reporter.start(f"training, stage {stage}" if stage else "training", self.total, self.position.step)
         try:
             with self.interruption.handled():
                 self._train()
@@ -148,7 +148,9 @@ class Stage:
         rows = self.sampler.epoch_rows(position.epoch).tolist()
         self.sampler.load_state(now)
         batches = make_batches(rows, self.recipe.batch_size)
-        place = self.processes.rank, self.processes.count, self.recipe.accumulate
+        count, accumulate = self.processes.count, self.recipe.accumulate
+        least = 2 if self.recipe.batch_size >= 2 * count * accumulate else 1
+        place = self.processes.rank, count, accumulate, least
         shares = [share_of(batch, *place) for batch in batches[position.batch :]]
         loaded = self.train.batches(
             [part for share in shares for part, _ in share],
@@ -195,12 +197,16 @@ class Stage:
     def _backward(self, batch: Batch, weight: float, share: float) -> None:
         """Forward and backward pass of a part of a batch, whose loss counts for ``share`` of the whole."""
         batch = batch if self.processes.device.type == "cpu" else batch.to(self.processes.device)
+        if self.channels_last and batch.inputs.ndim == 4:
+            # for the objective too, whose reference is to round as the model does
+            batch = replace(batch, inputs=batch.inputs.contiguous(memory_format=torch.channels_last))
         with self.processes.autocast():
-            logits, embeddings = self.model(self._laid_out(batch.inputs))
+            logits, embeddings = self.model(batch.inputs)
         output = ModelOutput(logits.float(), None if embeddings is None else embeddings.float())
         if not weight:
             # nothing of it counts, and a mean over no weight is no number; other processes wait for the gradients
-            self.processes.backward(output.logits.sum() * 0)
+            given = [each.sum() for each in (output.logits, output.embeddings) if each is not None]
+            self.processes.backward(torch.stack(given).sum() * 0)
             return
         loss, logged = self.objective(output, batch, min(1.0, self.position.step / self.total))
         value = loss.item()
@@ -213,11 +219,6 @@ class Stage:
         sums = self.position.sums
         for name, found in (("", 1.0), ("loss", value), *logged.items()):
             sums[name] = sums.get(name, 0.0) + found * weight
-
-    def _laid_out(self, inputs: Tensor) -> Tensor:
-        if self.channels_last and inputs.ndim == 4:
-            return inputs.contiguous(memory_format=torch.channels_last)
-        return inputs
 
     def _advance(self, batches: int) -> None:
         """Move the position past a step; ``batches`` are in this epoch."""
@@ -249,7 +250,7 @@ class Stage:
         self.module.eval()
         with own_random_numbers(self.processes.device), self.ema.in_place() if self.ema else nullcontext():
             with self.interruption.waiting():
-                line.update(self.judge(self.caller))
+                line.update(self.judge(self.caller, f"step {position.step} of stage {self.number}"))
             better = self.judge.better(line, position.best)
             if better and self.processes.is_main:
                 self.checkpoints.write_best(position.step, self.tensors)
@@ -335,3 +336,8 @@ class Stage:
                 f"the checkpoint was computed with {values['threads']} threads and goes on with {torch.get_num_threads()}: "
                 "the last bits of the result may differ"
             )
+
+
+def _first_sample(part: TrainingInputs) -> Tensor:
+    """A batch's inputs, of one sample."""
+    return next(iter(part.batches([[0]], epoch=1, augment=False))).inputs

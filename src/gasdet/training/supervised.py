@@ -73,10 +73,12 @@ class SupervisedObjective:
             _load_term(name, float(weight), recipe.loss_options.get(name, {}), embedding_dim)
             for name, weight in recipe.losses.items()
         )
+        self._device = torch.device("cpu")
         self.needs_embeddings = any(term.on_embeddings for term in self.terms)
 
     def to(self, device: torch.device | str) -> None:
         """Move the losses' own parameters and buffers to a device."""
+        self._device = torch.device(device)
         for term in self.terms:
             if term.module is not None:
                 term.module.to(device)
@@ -107,10 +109,21 @@ class SupervisedObjective:
         return total, parts
 
     def validation_loss(self, logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor | None:
-        """The part of the sum that logits alone decide, on all of a validation split; None where there is none."""
-        output = ModelOutput(logits)
-        found = [term.weight * term(output, labels, weights) for term in self.terms if not term.on_embeddings]
+        """The part of the sum that logits alone decide, on all of a validation split; None where there is none.
+
+        A loss with a state of its own computes where that is. The result is on the CPU.
+        """
+        found = [
+            term.weight * self._where_it_is(term, logits, labels, weights)
+            for term in self.terms
+            if not term.on_embeddings
+        ]
         return torch.stack(found).sum() if found else None
+
+    def _where_it_is(self, term: LossTerm, *given: Tensor) -> Tensor:
+        device = given[0].device if term.module is None else self._device
+        logits, labels, weights = (tensor.to(device) for tensor in given)
+        return term(ModelOutput(logits), labels, weights).cpu()
 
     def state_dict(self) -> dict[str, Tensor]:
         """Parameters and buffers of the losses, as ``loss.tensor``."""

@@ -112,6 +112,7 @@ class _Training:
         from gasdet.training.objectives import check_stages
         from gasdet.training.preparing import Preparation
         from gasdet.training.record import TRAIN_NAME, Trained, check_same, configuration
+        from gasdet.training.sampling import check_sampling
         from gasdet.training.splits import split_samples
 
         options, data, spec = self._options, self._data, self._spec
@@ -128,6 +129,8 @@ class _Training:
         )
         start = build(spec, chosen, options, self._progress, origin=self._origin)
         check_stages(recipe, start.module, spec.modality)
+        for number in range(recipe.stage_count):
+            check_sampling(recipe.stage(number), split.train, split.validation)
         device = str(self._processes.device)
         asked = configuration(
             spec.name, self._origin, chosen, start, data, split, device, code_sha256(spec, recipe.builder)

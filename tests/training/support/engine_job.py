@@ -187,6 +187,36 @@ def train(folder: Path, job: Mapping[str, Any]) -> tuple[StageResult, nn.Module]
     return result, module
 
 
+def lines(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def assert_same(one: nn.Module, other: nn.Module) -> None:
+    """Bit-equal weights and buffers."""
+    ours, theirs = one.state_dict(), other.state_dict()
+    assert ours.keys() == theirs.keys()
+    assert [name for name in ours if not torch.equal(ours[name], theirs[name])] == []
+
+
+def stage_of(
+    module: nn.Module, recipe: Mapping[str, Any], folder: Path, *, count: int = 40, objective: Any = None, **others: Any
+) -> Any:
+    """``run_stage`` with little pictures."""
+    full = Recipe(**{**RECIPE, "augmentation": (), **recipe})
+    x, y = pictures(count, 0)
+    vx, vy = pictures(20, 1)
+    given = {
+        "train": ArrayInputs(x, y),
+        "validation": ArrayInputs(vx, vy),
+        "sampler": Shuffle(count),
+        "objective": objective or SupervisedObjective(full, embedding_dim=12),
+        "device": "cpu",
+        "identity": {},
+        **others,
+    }
+    return run_stage(module, full, folder=folder, **given)
+
+
 if __name__ == "__main__":
     torch.set_num_threads(1)
     out = Path(sys.argv[1])

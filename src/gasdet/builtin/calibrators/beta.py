@@ -16,7 +16,7 @@ from gasdet.builtin.calibrators.interface import (
     check_number,
     softplus,
 )
-from gasdet.builtin.calibrators.logistic import fit_logistic
+from gasdet.builtin.calibrators.logistic import best_shift, fit_logistic, side_of
 from gasdet.builtin.tally import FloatArray
 
 _LARGEST = 1e9
@@ -49,8 +49,15 @@ class Beta(Calibrator):
 
     @classmethod
     def fit(cls, logits: npt.ArrayLike, labels: npt.ArrayLike, weights: npt.ArrayLike | None = None) -> Self:
-        """The a, b, c with the smallest weighted negative log likelihood, by logistic regression within the bounds."""
+        """The a, b, c with the smallest weighted negative log likelihood, by logistic regression within the bounds.
+
+        Where a threshold tells the classes apart without an error, a and b are the upper bound (the lower one where the
+        classes are exchanged), and c the best one with them.
+        """
         z, y, w = calibration_data(logits, labels, weights)
+        if side := side_of(z, y):
+            slope = MAX_SLOPE if side > 0 else MIN_SLOPE
+            return cls(slope, slope, best_shift(slope * z, y, w))
         design = np.stack([-softplus(-z), softplus(z), np.ones_like(z)], axis=1)
         # Each column in units of its own size: raw logits of hundreds would else make the equations ill-conditioned.
         size = np.array([max(float(np.abs(column).max()), 1e-12) for column in design.T])

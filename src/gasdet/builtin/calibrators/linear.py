@@ -14,10 +14,8 @@ from gasdet.builtin.calibrators.interface import (
     Calibrator,
     calibration_data,
     check_number,
-    root,
-    sigmoid,
 )
-from gasdet.builtin.calibrators.logistic import fit_logistic
+from gasdet.builtin.calibrators.logistic import best_shift, fit_logistic, side_of
 from gasdet.builtin.tally import FloatArray
 
 _LARGEST = 1e9
@@ -42,14 +40,7 @@ class Bias(Calibrator):
     @classmethod
     def fit(cls, logits: npt.ArrayLike, labels: npt.ArrayLike, weights: npt.ArrayLike | None = None) -> Self:
         """The b with the smallest weighted negative log likelihood: the one at which mean probability and mean label agree."""
-        z, y, w = calibration_data(logits, labels, weights)
-
-        def excess(bias: float) -> float:
-            """Derivative of the summed negative log likelihood with respect to b."""
-            return float((w * (sigmoid(z + bias) - y)).sum())
-
-        # At a bound all probabilities are on one side of every mean label that rounding lets a sum tell from 0 or 1.
-        return cls(root(excess, -float(z.max()) - 50.0, -float(z.min()) + 50.0))
+        return cls(best_shift(*calibration_data(logits, labels, weights)))
 
     def margin(self, z: FloatArray) -> FloatArray:
         """The margin moved: z + b."""
@@ -81,8 +72,15 @@ class TemperatureBias(Calibrator):
 
     @classmethod
     def fit(cls, logits: npt.ArrayLike, labels: npt.ArrayLike, weights: npt.ArrayLike | None = None) -> Self:
-        """Scale and bias with the smallest weighted negative log likelihood, the scale within its bounds."""
+        """Scale and bias with the smallest weighted negative log likelihood, the scale within its bounds.
+
+        Where a threshold tells the classes apart without an error, the scale is the upper bound (the lower one where the
+        classes are exchanged), and the bias the best one with it.
+        """
         z, y, w = calibration_data(logits, labels, weights)
+        if side := side_of(z, y):
+            scale = MAX_SLOPE if side > 0 else MIN_SLOPE
+            return cls(scale, best_shift(scale * z, y, w))
         return cls(*_line(z, y, w))
 
     def margin(self, z: FloatArray) -> FloatArray:

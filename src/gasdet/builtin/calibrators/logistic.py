@@ -1,13 +1,15 @@
-"""Logistic regression with few parameters in fixed bounds: what Platt, temperature with bias, and beta are fitted by."""
+"""Logistic regression with few parameters in fixed bounds, and what it has for an answer where there is no minimum."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from gasdet.builtin.calibrators.interface import sigmoid, softplus
+from gasdet.builtin.calibrators.interface import root, sigmoid, softplus
 from gasdet.builtin.tally import FloatArray
 
 MAX_STEPS = 200
+_BEYOND = 50.0
+"""So far beyond the outermost margin a shift has put every sample on one side, as far as a sum's rounding can tell."""
 _TOLERANCE = 1e-10
 
 
@@ -60,3 +62,33 @@ def fit_logistic(
         if done:
             break
     return theta
+
+
+def side_of(z: FloatArray, labels: FloatArray) -> int:
+    """1 where a threshold on the margin tells the classes apart without an error, -1 where it does exchanged, else 0.
+
+    In the first case every steeper line through that threshold has a smaller loss, so that there is no minimum (in the
+    second, every flatter one): the best slope is the bound, which Newton's steps do not reach, as the gradient vanishes.
+    """
+    real, synthetic = z[labels == 0], z[labels == 1]
+    if z.min() == z.max():
+        return 0
+    if real.max() <= synthetic.min():
+        return 1
+    return -1 if synthetic.max() <= real.min() else 0
+
+
+def best_shift(z: FloatArray, labels: FloatArray, weights: FloatArray) -> float:
+    """The b with the smallest weighted negative log likelihood of sigmoid(z + b): mean probability and mean label agree.
+
+    That is where the real samples' probabilities add up to what the synthetic samples' lack to 1. The sums are compared in
+    their logarithm, which has a sign where the sums themselves vanish.
+    """
+    real = labels == 0
+    log_weights = np.log(weights)
+
+    def excess(b: float) -> float:
+        wrong = log_weights - softplus(np.where(real, -z - b, z + b))
+        return float(np.logaddexp.reduce(wrong[real]) - np.logaddexp.reduce(wrong[~real]))
+
+    return root(excess, -float(z.max()) - _BEYOND, -float(z.min()) + _BEYOND)

@@ -12,7 +12,9 @@ from gasdet.builtin.losses.inputs import margins, sample_weights, weighted_mean
 FLOOR = 1e-3
 """(1 + MCC) / 2 and 1 - 4 Brier count as at least this, so that their logarithms stay finite; below, they have no gradient."""
 
-_UNDER_ROOT = 1e-6
+_UNDER_ROOT = 1e-20
+"""Added to the product of the margins, each a share of all weight: far below it even where a class has a millionth of the
+weight, and far above what float64 rounds."""
 
 
 class Counts(NamedTuple):
@@ -39,11 +41,13 @@ def counts(decisions: Tensor, labels: Tensor, weights: Tensor) -> Counts:
 
 
 def mcc_of(table: Counts) -> Tensor:
-    """Matthews' correlation ``[...]``: (tp tn - fp fn) / sqrt((tp + fp)(tp + fn)(tn + fp)(tn + fn) + 1e-6).
+    """Matthews' correlation ``[...]``: (tp tn - fp fn) / sqrt((tp + fp)(tp + fn)(tn + fp)(tn + fn) + 1e-20).
 
-    Where a margin is empty it is 0, as the metric is. The 1e-6 keeps the gradient finite there.
+    The counts are taken as shares of their sum, so that the weights' scale has no effect. Where a margin is empty it is 0, as
+    the metric is. The 1e-20 keeps the gradient finite there.
     """
-    tp, fp, fn, tn = table
+    total = (table.tp + table.fp + table.fn + table.tn).detach()
+    tp, fp, fn, tn = (count / torch.where(total > 0, total, 1.0) for count in table)
     margin = (tp + fp) * (tp + fn) * (tn + fp) * (tn + fn)
     return (tp * tn - fp * fn) / torch.sqrt(margin.clamp(min=0.0) + _UNDER_ROOT)
 
@@ -63,7 +67,8 @@ def soft_mcc(logits: Tensor, labels: Tensor, weights: Tensor | None = None, *, t
     Raises:
         ValueError: Shapes or the option do not fit.
     """
-    return 1.0 - mcc_of(_soft(logits, labels, weights, tau))
+    table = _soft(logits, labels, weights, tau)
+    return (1.0 - mcc_of(table)).to(margins(logits).dtype)
 
 
 def combined_score(logits: Tensor, labels: Tensor, weights: Tensor | None = None, *, tau: float = 1.0) -> Tensor:
@@ -82,8 +87,8 @@ def combined_score(logits: Tensor, labels: Tensor, weights: Tensor | None = None
     Raises:
         ValueError: Shapes or the option do not fit.
     """
-    m = mcc_of(_soft(logits, labels, weights, tau))
     z = margins(logits)
+    m = mcc_of(_soft(logits, labels, weights, tau)).to(z.dtype)
     b = weighted_mean((torch.sigmoid(z) - labels.to(z.dtype)) ** 2, sample_weights(weights, z))
     return -(log_decision(m) + log_calibration(b))
 
@@ -99,9 +104,11 @@ def log_calibration(brier: Tensor) -> Tensor:
 
 
 def _soft(logits: Tensor, labels: Tensor, weights: Tensor | None, tau: float) -> Counts:
+    """The soft counts in float64: a margin is a small difference of large sums where all decisions are alike."""
     if tau <= 0:
         raise ValueError(f"tau must be above 0, not {tau}.")
     z = margins(logits)
     if labels.shape != z.shape:
         raise ValueError(f"A loss takes logits and labels of one length, not {len(z)} and {tuple(labels.shape)}.")
+    z = z.double()
     return counts(torch.sigmoid(z / tau), labels, sample_weights(weights, z))
