@@ -104,3 +104,13 @@ def test_the_larger_class_is_cut_to_the_smaller_by_hash() -> None:
     assert rows != balanced_rows(samples, 4)
     backwards = {samples[::-1][row].member for row in balanced_rows(samples[::-1], 3)}
     assert backwards == {samples[row].member for row in rows}
+
+
+def test_notes_on_both_demo_splits_are_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    import gasdet.training.data as module
+    from gasdet.data import Dataset
+
+    said = {"train": ("1,200 audio samples left out: why", "same"), "val": ("34 audio samples left out: why", "same")}
+    monkeypatch.setattr(module, "load_data", lambda *_, split, **__: Dataset((), split, split, True, said[split]))
+    found = module.load_training_data("demo", modality=Modality.VIDEO)
+    assert found.notes == ("1,234 audio samples left out: why", "same")

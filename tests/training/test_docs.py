@@ -58,7 +58,7 @@ def test_the_reward_stage_is_as_described(text: str) -> None:
 
 def test_every_file_is_in_the_table(text: str) -> None:
     from gasdet.training import outputs
-    from gasdet.training.record import TRAIN_NAME
+    from gasdet.training.outputs import TRAIN_NAME
 
     for name in (
         outputs.WEIGHTS_NAME,

@@ -276,7 +276,7 @@ def test_wrong_uses_are_told_before_anything_is_decoded(
     taken = tmp_path / "taken"
     taken.mkdir()
     (taken / "model.safetensors").write_bytes(b"")
-    with pytest.raises(RunError, match="already holds a model"):
+    with pytest.raises(RunError, match=r"already holds model\.safetensors"):
         train_detector(toy.spec, tiny_dataset, taken, options)
 
 

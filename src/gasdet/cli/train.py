@@ -123,6 +123,11 @@ class _Day(click.ParamType[datetime.date]):
     help="Start from a trained detector: 'demo', a named release, a path, or hf-hub:owner/name[@revision]/FILE.",
 )
 @click.option(
+    "--allow-training-data",
+    is_flag=True,
+    help="Accept validation samples that the --weights are known to have been trained on.",
+)
+@click.option(
     "--backbone",
     metavar="B",
     help="Backbone weights: a path, or hf-hub:owner/name[@revision]/FILE. Default: the detector's first.",
@@ -170,6 +175,7 @@ def command(
     settings: tuple[str, ...],
     reward: bool,
     weights: str | None,
+    allow_training_data: bool,
     backbone: str | None,
     datasets: tuple[str, ...],
     limit: int | None,
@@ -215,6 +221,7 @@ def command(
         decode_timeout=decode_timeout,
         offline=offline,
         restart=restart,
+        allow_training_data=allow_training_data,
     )
     choice = DataChoice(
         data=data,

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gasdet.data import Dataset
-from gasdet.errors import PluginError, UsageError, WeightsError
+from gasdet.errors import FetchError, PluginError, UsageError, WeightsError
 from gasdet.evaluation.progress import ProgressSink
 from gasdet.registry import load_target
 from gasdet.training.recipe import Recipe
@@ -31,13 +31,16 @@ class Start:
         module: On the CPU, in eval mode, nothing of it requires a gradient.
         source: For the record: the backbone's source and sha256, or those of the trained weights.
         trained: Whether it is a trained detector and not a new head.
-        line: Scale and bias of the calibrator beside the trained weights, where it is a line on the margin.
+        line: Scale and bias of the calibrator beside the trained weights, where it is a line on the margin and the first
+            stage is a reward stage.
+        file: What it was read from; None where the model brings all of its own.
     """
 
     module: torch.nn.Module
     source: Mapping[str, Any]
     trained: bool = False
     line: tuple[float, float] | None = None
+    file: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,13 +100,13 @@ def choose(spec: DetectorSpec, dataset: Dataset, options: TrainOptions, progress
         weights = resolve_weights(
             spec, options.weights, demo_data=dataset.is_demo, offline=options.offline, notify=progress.note
         )
+        # what the user sets, also where it is what the recipe says anyway
+        bare = dataclasses.replace(stated, model={}, preprocessing={}).with_settings(common, options.recipe_files)
         recipe = dataclasses.replace(
             recipe,
-            model={**recipe.model, **weights.model, **_changed(stated.model, recipe.model)},
-            preprocessing={
-                **recipe.preprocessing, **weights.preprocessing, **_changed(stated.preprocessing, recipe.preprocessing)
-            },
-        )  # fmt: skip
+            model={**recipe.model, **weights.model, **bare.model},
+            preprocessing={**recipe.preprocessing, **weights.preprocessing, **bare.preprocessing},
+        )
     preprocessing = preprocessing_of(spec, recipe)
     return Chosen(recipe, preprocessing, weights, {**spec.model, **recipe.model})
 
@@ -136,11 +139,6 @@ def build(spec: DetectorSpec, chosen: Chosen, options: TrainOptions, progress: P
     return start
 
 
-def _changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
-    """The keys that the user changed."""
-    return {key: value for key, value in after.items() if key not in before or before[key] != value}
-
-
 def _trained(spec: DetectorSpec, chosen: Chosen, origin: str) -> Start:
     from gasdet.bundle import load_detector
 
@@ -159,7 +157,8 @@ def _trained(spec: DetectorSpec, chosen: Chosen, origin: str) -> Start:
     source = {"source": weights.source, "file_sha256": weights.sha256}
     from gasdet.training.objectives import calibration_line
 
-    return Start(detector.module.float(), source, trained=True, line=calibration_line(weights))
+    line = calibration_line(weights) if chosen.recipe.stage(0).kind == "reward" else None
+    return Start(detector.module.float(), source, trained=True, line=line, file=weights.path)
 
 
 def _untrained(spec: DetectorSpec, recipe: Recipe, options: TrainOptions, progress: ProgressSink) -> Start:
@@ -178,7 +177,13 @@ def _untrained(spec: DetectorSpec, recipe: Recipe, options: TrainOptions, progre
             raise UsageError(
                 f"there is no backbone file {choice}; --backbone takes a safetensors file or hf-hub:OWNER/NAME/FILE."
             )
-        found = resolve_weights(spec, choice, demo_data=False, offline=options.offline, notify=progress.note)
+        try:
+            found = resolve_weights(spec, choice, demo_data=False, offline=options.offline, notify=progress.note)
+        except FetchError as error:
+            raise FetchError(
+                f"{str(error).rstrip('.')}, or name the file with --backbone: what a training writes holds the backbone too, "
+                "also where --features trains the head alone."
+            ) from None
         stated = next((b.sha256 for b in spec.backbones if b.source == choice), "")
         if stated and stated.lower() != found.sha256:
             raise WeightsError(f"{found.path} has the sha256 {found.sha256}, and {choice} must have {stated}.")
@@ -190,4 +195,4 @@ def _untrained(spec: DetectorSpec, recipe: Recipe, options: TrainOptions, progre
             module: torch.nn.Module = builder(path, **recipe.model)
     except (ValueError, TypeError) as error:
         raise WeightsError(f"{spec.name} cannot be built for the training: {error}") from error
-    return Start(module, source)
+    return Start(module, source, file=path)

@@ -127,8 +127,19 @@ def load_training_data(
         samples=samples,
         fingerprint=fingerprint(samples),
         description="demo (train and val splits)",
-        notes=(*train.notes, *validation.notes),
+        notes=_added_up((*train.notes, *validation.notes)),
     )
+
+
+def _added_up(notes: Sequence[str]) -> tuple[str, ...]:
+    """Notes that say the same but for the number that they begin with, as one with the sum."""
+    sums: dict[str, int] = {}
+    for note in notes:
+        number, _, rest = note.partition(" ")
+        digits = number.replace(",", "")
+        key = rest if digits.isdecimal() else note
+        sums[key] = sums.get(key, 0) + (int(digits) if digits.isdecimal() else 0)
+    return tuple(f"{count:,} {said}" if count else said for said, count in sums.items())
 
 
 def balanced_rows(samples: Sequence[Sample], seed: int) -> list[int]:

@@ -22,6 +22,16 @@ _DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 _ACCELERATE_PRECISION = {"float32": "no", "bfloat16": "bf16", "float16": "fp16"}
 
 
+def check_precision(device: torch.device, precision: Precision) -> None:
+    """See that the device computes in a precision.
+
+    Raises:
+        UsageError: It does not.
+    """
+    if precision == "float16" and device.type == "cpu":
+        raise UsageError("precision float16 needs a CUDA device; choose bfloat16 or float32 on the CPU.")
+
+
 class Processes:
     """The processes that train together (one, or those that torchrun started), and this one's place among them.
 
@@ -45,8 +55,7 @@ class Processes:
             UsageError: There is no such device, or it cannot compute in that precision.
         """
         chosen = torch.device(resolve_device(device))
-        if precision == "float16" and chosen.type == "cpu":
-            raise UsageError("precision float16 needs a CUDA device; choose bfloat16 or float32 on the CPU.")
+        check_precision(chosen, precision)
         several = int(os.environ.get("WORLD_SIZE", "1")) > 1
         if chosen.index is not None and not several:
             torch.cuda.set_device(chosen)

@@ -15,13 +15,13 @@ import torch
 
 from gasdet.data import read_source
 from gasdet.errors import GasdetError, MediaError, PluginError
-from gasdet.evaluation.environment import versions
 from gasdet.evaluation.pipeline import DecodePool
 from gasdet.evaluation.progress import ProgressSink, Silent
 from gasdet.evaluation.text import one_line
 from gasdet.training.decoded_store import Failure
 from gasdet.training.duplicates import digest
 from gasdet.training.feature_cache import Cached, FeatureCache
+from gasdet.training.identity import training_versions
 from gasdet.types import Preprocessing, Reason, Sample
 
 
@@ -76,7 +76,13 @@ def backbone_sha256(tensors: Mapping[str, torch.Tensor], head: tuple[str, ...]) 
 
 
 def feature_key(
-    module: torch.nn.Module, head: tuple[str, ...], model: Mapping[str, Any], preprocessing: Preprocessing, device: str
+    module: torch.nn.Module,
+    head: tuple[str, ...],
+    model: Mapping[str, Any],
+    preprocessing: Preprocessing,
+    device: str,
+    *,
+    code_sha256: str = "",
 ) -> dict[str, Any]:
     """Everything beside a file's bytes that its features depend on.
 
@@ -86,15 +92,17 @@ def feature_key(
         model: Keyword arguments that the module was built with.
         preprocessing: What comes before the module; it holds the number of frames.
         device: Kind of device that computes the features: its rounding is its own.
+        code_sha256: Of the code that computes them, see ``plugin_sha256``; empty takes the file that the module's class is in.
     """
-    code = inspect.getsourcefile(type(module))
+    code = None if code_sha256 else inspect.getsourcefile(type(module))
+    own = hashlib.sha256(Path(code).read_bytes()).hexdigest() if code else type(module).__qualname__
     return {
         "backbone_sha256": backbone_sha256(module.state_dict(), head),
-        "code_sha256": hashlib.sha256(Path(code).read_bytes()).hexdigest() if code else type(module).__qualname__,
+        "code_sha256": code_sha256 or own,
         "model": dict(model),
         "preprocessing": {"modality": preprocessing.modality.value, **preprocessing.to_mapping()},
         "device": device,
-        "versions": versions(),
+        "versions": training_versions(),
     }
 
 

@@ -15,9 +15,10 @@ from gasdet.evaluation.calibration import calibrator_class
 from gasdet.evaluation.progress import ProgressSink
 from gasdet.registry import load_registry
 from gasdet.training.augmentation import check_augmentation
-from gasdet.training.distributed import autocast
+from gasdet.training.distributed import autocast, check_precision
 from gasdet.training.reward_objective import RewardObjective, RewardSettings
 from gasdet.training.supervised import SupervisedObjective
+from gasdet.training.trainable import check_trainable
 from gasdet.types import Modality
 
 if TYPE_CHECKING:
@@ -25,8 +26,10 @@ if TYPE_CHECKING:
     from gasdet.training.recipe import Recipe
 
 
-def check_stages(recipe: Recipe, module: nn.Module, modality: Modality) -> None:
+def check_stages(recipe: Recipe, module: nn.Module, modality: Modality, device: torch.device) -> None:
     """Find what a stage cannot do before anything is decoded: unknown losses, metrics, augmentations, and their options.
+
+    Also that there is something to train, and that the device can compute in the stage's precision.
 
     Raises:
         UsageError: The first problem.
@@ -36,6 +39,8 @@ def check_stages(recipe: Recipe, module: nn.Module, modality: Modality) -> None:
         stage = recipe.stage(number)
         load_registry().component("metric", stage.selection)
         check_augmentation(stage.augmentation, modality)
+        check_trainable(module, stage)
+        check_precision(device, stage.precision)
         if stage.kind == "reward":
             RewardSettings.from_mapping(stage.reward)
         else:
@@ -65,8 +70,8 @@ def objective_for(
     line: tuple[float, float] | None,
     device: torch.device,
     progress: ProgressSink,
-) -> Objective:
-    """What a stage makes small.
+) -> tuple[Objective, tuple[float, float] | None]:
+    """What a stage makes small, and the scale and bias with which a reward stage calibrates the reference and its figures.
 
     Args:
         stage: Its recipe.
@@ -80,7 +85,7 @@ def objective_for(
         UsageError: The reference is no better than chance.
     """
     if stage.kind != "reward":
-        return SupervisedObjective(stage, embedding_dim(module, validation))
+        return SupervisedObjective(stage, embedding_dim(module, validation)), None
     reference = copy.deepcopy(module).requires_grad_(False).eval().to(device)
     if stage.channels_last and not validation.from_features:
         reference.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -95,7 +100,7 @@ def objective_for(
     if line is None:
         line = _platt(logits_of, validation, stage.batch_size)
         progress.note(f"the reference is calibrated on the validation part: {line[0]:.4g} x margin {line[1]:+.4g}")
-    return RewardObjective(stage, logits_of, scale=line[0], bias=line[1])
+    return RewardObjective(stage, logits_of, scale=line[0], bias=line[1]), line
 
 
 def calibration_line(weights: Any) -> tuple[float, float] | None:
@@ -103,11 +108,20 @@ def calibration_line(weights: Any) -> tuple[float, float] | None:
 
     Args:
         weights: A ``ResolvedWeights``.
+
+    Raises:
+        CalibratorError: There is one, and it cannot be used.
     """
-    from gasdet.bundle.calibration import find_calibrator
+    from gasdet.bundle.calibration import CalibratorError, find_calibrator
     from gasdet.evaluation.calibration import calibrator_of
 
-    found = find_calibrator(weights.path, weights.sha256)
+    try:
+        found = find_calibrator(weights.path, weights.sha256)
+    except CalibratorError as error:
+        why = str(error).rpartition("; ")[0] or str(error).rstrip(".")
+        raise CalibratorError(
+            f"{why}; the reward stage would start from it: calibrate again, or move it away."
+        ) from error
     if found is None:
         return None
     fitted = calibrator_of(found)

@@ -36,6 +36,7 @@ class TrainOptions:
         save_every: Most seconds between two checkpoints.
         offline: Fetch nothing.
         restart: Throw away what the folder holds of another training or an earlier start.
+        allow_training_data: Choose and calibrate even on validation samples that ``weights`` are known to have been trained on.
     """
 
     settings: tuple[str, ...] = ()
@@ -55,6 +56,7 @@ class TrainOptions:
     save_every: float = 300.0
     offline: bool = False
     restart: bool = False
+    allow_training_data: bool = False
 
     @property
     def worker_count(self) -> int:
@@ -68,4 +70,5 @@ class TrainOptions:
             "batch_size": self.batch_size,
             "workers": self.worker_count,
             "decode_timeout": self.decode_timeout,
+            "allow_training_data": self.allow_training_data,
         }

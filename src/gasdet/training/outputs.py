@@ -2,26 +2,53 @@
 
 from __future__ import annotations
 
-import hashlib
 import inspect
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import yaml
 
-from gasdet.errors import PluginError
+from gasdet.errors import DataError, PluginError, RunError
 from gasdet.evaluation.files import write_atomically
 from gasdet.registry import load_target
-from gasdet.types import DetectorSpec, Sample
+from gasdet.types import DetectorSpec
 
 if TYPE_CHECKING:
     import torch
 
 WEIGHTS_NAME = "model.safetensors"
 SAMPLES_NAME = "samples.parquet"
+TRAIN_NAME = "train.json"
+TRAIN, VALIDATION = "train", "validation"
+_FILES = (
+    WEIGHTS_NAME,
+    "model.py",
+    "model_config.yaml",
+    "calibrator.json",
+    "metrics.jsonl",
+    SAMPLES_NAME,
+    "usable.parquet",
+)
+_FOLDERS = ("checkpoint", "tensorboard")
+
+
+class SampleRow(NamedTuple):
+    """A row of samples.parquet.
+
+    Attributes:
+        sample_id: Of the sample.
+        content: SHA-256 of the decoded content, where known.
+        part: ``train`` or ``validation``.
+        earlier: Whether it is from a training that the start weights come from.
+    """
+
+    sample_id: str
+    content: str | None
+    part: str
+    earlier: bool = False
 
 
 def weights_file(module: torch.nn.Module, described: Mapping[str, Any]) -> bytes:
@@ -65,15 +92,6 @@ def write_code_and_config(out: Path, spec: DetectorSpec, described: Mapping[str,
     write_atomically(out / "model_config.yaml", lambda file: file.write(text.encode()))
 
 
-def code_sha256(spec: DetectorSpec, builder: str) -> str:
-    """SHA-256 over the source of the detector's model.py and of the module with its builder: what else decides a training."""
-    digest = hashlib.sha256()
-    for target in (spec.target, builder.partition(":")[0]):
-        code = inspect.getsourcefile(load_target(target))
-        digest.update(Path(code).read_bytes() if code else target.encode())
-    return digest.hexdigest()
-
-
 def check_loads(file: Path, spec: DetectorSpec, model: Mapping[str, Any], module: torch.nn.Module, origin: str) -> None:
     """See that the plugin itself loads the weights, strictly, and gets the tensors that were trained.
 
@@ -94,31 +112,85 @@ def check_loads(file: Path, spec: DetectorSpec, model: Mapping[str, Any], module
         raise PluginError(f"load_model of {spec.name} does not give back the trained weights: {names}.")
 
 
-def write_samples(path: Path, parts: Mapping[str, Sequence[Sample]], digests: Mapping[str, str]) -> None:
-    """Write which samples were trained on and chosen by: columns sample_id, content (a digest, or null), part.
+def write_samples(path: Path, rows: Iterable[SampleRow]) -> None:
+    """Write which samples were trained on and chosen by, those that were trained on last."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
 
-    Args:
-        path: The Parquet file.
-        parts: Samples by the part's name.
-        digests: SHA-256 of the decoded content by sample id, where known.
+    ordered = sorted(rows, key=lambda row: row.part == TRAIN)
+    kinds = {"sample_id": pa.string(), "content": pa.string(), "part": pa.string(), "earlier": pa.bool_()}
+    columns = {name: pa.array([getattr(row, name) for row in ordered], kind) for name, kind in kinds.items()}
+    write_atomically(path, lambda file: pq.write_table(pa.table(columns), file))
+
+
+def read_samples(path: Path) -> list[SampleRow]:
+    """What ``write_samples`` wrote; a file of a version without the column ``earlier`` has none from before.
+
+    Raises:
+        DataError: It cannot be read.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    rows = [(s.sample_id, digests.get(s.sample_id), part) for part, samples in parts.items() for s in samples]
-    columns = list(zip(*rows, strict=True)) or [(), (), ()]
-    table = pa.table(
-        {
-            name: pa.array(values, pa.string())
-            for name, values in zip(("sample_id", "content", "part"), columns, strict=True)
-        }
-    )
-    write_atomically(path, lambda file: pq.write_table(table, file))
+    try:
+        table = pq.read_table(path, columns=["sample_id", "content", "part"], partitioning=None).to_pydict()
+        rows = zip(table["sample_id"], table["content"], table["part"], strict=True)
+    except (OSError, pa.ArrowException, KeyError, ValueError) as error:
+        raise DataError(f"{path}: which samples were trained on cannot be read ({error}); train again.") from error
+    return [SampleRow(*row) for row in rows]
+
+
+def make_folder(out: Path) -> None:
+    """Make the folder, or see that what is there is a training's.
+
+    Raises:
+        RunError: It cannot be made, or holds files of the names that a training writes, and none wrote them.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(f"{out}: the training's folder cannot be made: {error.strerror}.") from error
+    if _is_training(out):
+        return
+    taken = [name for name in (TRAIN_NAME, *_FILES, *_FOLDERS) if (out / name).exists()]
+    if taken:
+        raise RunError(
+            f"{out} already holds {', '.join(taken)}, and no record of a training that wrote that; choose another folder, or "
+            "move it away."
+        )
+
+
+def check_outside(out: Path, files: Mapping[str, Path | None]) -> None:
+    """Refuse to start over in a folder that holds what the training is to start from.
+
+    Args:
+        out: Of the training.
+        files: By the option that names them.
+
+    Raises:
+        RunError: One lies in the folder.
+    """
+    for option, path in files.items():
+        if path is not None and path.resolve().is_relative_to(out.resolve()):
+            raise RunError(
+                f"{option}: {path} lies in {out}, which --restart would clear; choose another folder for the result."
+            )
 
 
 def clear(out: Path) -> None:
-    """Remove what a training leaves in its folder, and nothing else."""
-    for name in (WEIGHTS_NAME, "model.py", "model_config.yaml", "train.json", "metrics.jsonl", SAMPLES_NAME):
+    """Remove what a training leaves in its folder, and nothing else; the record last, so that it can be done again."""
+    if not _is_training(out):
+        return
+    for name in _FILES:
         (out / name).unlink(missing_ok=True)
-    for name in ("checkpoint", "tensorboard"):
+    for name in _FOLDERS:
         shutil.rmtree(out / name, ignore_errors=True)
+    (out / TRAIN_NAME).unlink(missing_ok=True)
+
+
+def _is_training(out: Path) -> bool:
+    """Whether there is a training's record, which also is there before anything else."""
+    from gasdet.evaluation.finished import read_json
+
+    record = read_json(out / TRAIN_NAME) or {}
+    return "configuration" in record and record.get("state") in ("unfinished", "complete")

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -27,9 +27,11 @@ from gasdet.training.duplicates import drop_duplicates
 from gasdet.training.feature_cache import FeatureCache
 from gasdet.training.feature_inputs import FeatureInputs
 from gasdet.training.features import FeatureSet, extract_features, feature_key
+from gasdet.training.identity import plugin_sha256, rows_sha256
 from gasdet.training.media_inputs import MediaInputs
 from gasdet.training.splits import Split
-from gasdet.types import DetectorSpec, Sample
+from gasdet.training.usable import UsableSamples
+from gasdet.types import DetectorSpec, Preprocessing, Sample
 
 if TYPE_CHECKING:
     from gasdet.training.distributed import Processes
@@ -85,6 +87,7 @@ class Preparation:
         options: TrainOptions,
         processes: Processes,
         progress: ProgressSink,
+        folder: Path,
         stored: FeatureSet | None = None,
     ) -> None:
         self._spec = spec
@@ -94,7 +97,12 @@ class Preparation:
         self._processes = processes
         self._progress = progress
         self._stored = stored
+        self._usable = UsableSamples(folder, writes=processes.is_main)
         self._told: set[str] = set()
+        self._features: tuple[dict[str, Any], list[FeatureSet]] | None = (
+            None  # those of the stage before, and their key
+        )
+        self._media: dict[str, DecodedSet] = {}
 
     def stage(self, recipe: Recipe, module: torch.nn.Module) -> Prepared:
         """The input of a stage.
@@ -106,39 +114,60 @@ class Preparation:
         Raises:
             DataError: A class is missing in a part, after samples that failed and duplicates.
             UsageError: Stored features cannot be used for such a stage.
+            RunError: A sample that the training used before cannot be used now.
         """
+        try:
+            prepared = self._prepared(recipe, module)
+        except DataError:
+            self._usable.forget()
+            raise
+        self._check_alike(prepared)
+        return prepared
+
+    def _prepared(self, recipe: Recipe, module: torch.nn.Module) -> Prepared:
         if self._stored is not None:
             if not (recipe.trainable == "head" and hasattr(module, "classify")):
                 raise UsageError(
                     f"--features has vectors of a frozen backbone, and this training changes more than the head "
                     f"(trainable = {recipe.trainable}); train on media with --data."
                 )
-            prepared = self._from_vectors(recipe, self._stored)
-        elif uses_features(recipe, module):
-            prepared = self._from_features(recipe, module)
-        else:
-            prepared = self._from_media(recipe)
-        self._check_alike(prepared)
-        return prepared
+            return self._from_vectors(recipe, self._stored)
+        if uses_features(recipe, module):
+            return self._from_features(recipe, module)
+        return self._from_media(recipe)
 
     def _from_vectors(self, recipe: Recipe, stored: FeatureSet) -> Prepared:
         """Vectors that the user brought: nothing is decoded, and equal vectors count as duplicates."""
         rows = {sample.sample_id: row for row, sample in enumerate(stored.samples)}
         parts = [
-            _rows_of(stored, [rows[s.sample_id] for s in part]) for part in (self._split.train, self._split.validation)
+            dataclasses.replace(stored.part([stored.samples[rows[s.sample_id]] for s in part]), failures=failures)
+            for part, failures in zip(
+                (self._split.train, self._split.validation), _sides(stored.failures, self._split), strict=True
+            )
         ]
         return self._assembled(recipe, parts, FeatureInputs, {"kind": "stored features"})
 
     def _from_features(self, recipe: Recipe, module: torch.nn.Module) -> Prepared:
+        preprocessing, device = self._chosen.preprocessing, str(self._processes.device)
+        code = plugin_sha256(self._spec, recipe.builder)
+        key = feature_key(module, recipe.head, recipe.model, preprocessing, device.partition(":")[0], code_sha256=code)
+        if self._features is None or self._features[0] != key:
+            self._features = key, self._extracted(module, key, device)
+        parts = self._features[1]
+        computed = sum(part.computed for part in parts)
+        total = sum(len(part.samples) for part in parts)
+        record = {"kind": "features", **key, "computed": computed, "from_cache": total - computed}
+        return self._assembled(recipe, parts, FeatureInputs, record)
+
+    def _extracted(self, module: torch.nn.Module, key: Mapping[str, Any], device: str) -> list[FeatureSet]:
+        """The features of both parts, of the samples that the training uses."""
         options, preprocessing = self._options, self._chosen.preprocessing
-        device = str(self._processes.device)
-        key = feature_key(module, recipe.head, recipe.model, preprocessing, device.partition(":")[0])
         root = options.cache or cache_dir()
         module.to(device)
 
         def extract(samples: Sequence[Sample], label: str) -> FeatureSet:
             with DecodePool(workers=options.worker_count, timeout=options.decode_timeout) as pool:
-                return extract_features(
+                found = extract_features(
                     module,
                     samples,
                     preprocessing,
@@ -149,16 +178,14 @@ class Preparation:
                     progress=self._progress,
                     label=label,
                 )
+            return self._usable.settled(found, preprocessing.fingerprint())
 
         parts = []
         for name, samples in zip(PARTS, (self._split.train, self._split.validation), strict=True):
             part = self._first_alone(lambda samples=samples, name=name: extract(samples, f"features, {name}"))  # type: ignore[misc]
             parts.append(part)
         module.to("cpu")
-        computed = sum(part.computed for part in parts)
-        total = sum(len(part.samples) for part in parts)
-        record = {"kind": "features", **key, "computed": computed, "from_cache": total - computed}
-        return self._assembled(recipe, parts, FeatureInputs, record)
+        return parts
 
     def _from_media(self, recipe: Recipe) -> Prepared:
         judged = self._chosen.preprocessing
@@ -192,16 +219,24 @@ class Preparation:
         record = {"kind": "media", "preprocessing": trained.to_mapping(), "stored": parts[0].store is not None}
         return self._assembled(recipe, parts, inputs, record, digests)
 
-    def _decoded(self, samples: Sequence[Sample], preprocessing: Any) -> DecodedSet:
-        options = self._options
+    def _decoded(self, samples: Sequence[Sample], preprocessing: Preprocessing) -> DecodedSet:
+        """Samples decoded, once in a session for each preprocessing, of which the training part has its own or none."""
+        name = preprocessing.fingerprint()
+        if name not in self._media:
+            self._media[name] = self._decoded_now(samples, preprocessing)
+        return self._media[name]
+
+    def _decoded_now(self, samples: Sequence[Sample], preprocessing: Preprocessing) -> DecodedSet:
+        options, name = self._options, preprocessing.fingerprint()
         root = (options.cache or cache_dir()) / "decoded"
 
         def decode() -> DecodedSet:
             with DecodePool(workers=options.worker_count, timeout=options.decode_timeout) as pool:
-                return decode_to_store(samples, preprocessing, pool=pool, root=root, progress=self._progress)
+                found = decode_to_store(samples, preprocessing, pool=pool, root=root, progress=self._progress)
+            return self._usable.settled(found, name)
 
         def opened() -> DecodedSet:
-            return decode_to_store(samples, preprocessing, pool=None, root=root)
+            return self._usable.settled(decode_to_store(samples, preprocessing, pool=None, root=root), name)
 
         return self._first_alone(decode, opened)
 
@@ -258,7 +293,8 @@ class Preparation:
 
     def _check_alike(self, prepared: Prepared) -> None:
         """Processes that train on different samples would wait for each other for ever."""
-        seen = self._processes.gather([ids_sha256(prepared.train.samples), ids_sha256(prepared.validation.samples)])
+        parts = (prepared.train, prepared.validation)
+        seen = self._processes.gather([rows_sha256(part.samples, prepared.digests) for part in parts])
         if any(one != seen[0] for one in seen):
             raise RunError("the processes found different samples usable; give the same command again.")
 
@@ -272,11 +308,6 @@ class Preparation:
         if line not in self._told:
             self._told.add(line)
             self._progress.note(line)
-
-
-def ids_sha256(samples: Iterable[Sample]) -> str:
-    """SHA-256 over the samples' ids, in any order."""
-    return hashlib.sha256("\n".join(sorted(sample.sample_id for sample in samples)).encode()).hexdigest()
 
 
 def standardise(module: torch.nn.Module, inputs: TrainingInputs, batch_size: int) -> None:
@@ -301,6 +332,20 @@ def standardise(module: torch.nn.Module, inputs: TrainingInputs, batch_size: int
     features = torch.from_numpy(np.concatenate(found))
     mean, std = features.mean(0), features.std(0, correction=0)
     module.set_standardisation(mean.float(), torch.where(std > 0, std, 1.0).float())  # type: ignore[operator]
+
+
+def _sides(failures: Sequence[Failure], split: Split) -> tuple[tuple[Failure, ...], tuple[Failure, ...]]:
+    """Failures of samples that were never divided, by the part that they would be in, as far as can be told."""
+    groups = {sample.group for sample in split.validation}
+    stated = [{sample.split for sample in part} for part in (split.train, split.validation)]
+    sides: tuple[list[Failure], list[Failure]] = ([], [])
+    for failure in failures:
+        sample = failure.sample
+        if sample.group not in groups and sample.split in stated[0]:
+            sides[0].append(failure)
+        elif sample.group in groups or sample.split in stated[1]:
+            sides[1].append(failure)
+    return tuple(sides[0]), tuple(sides[1])
 
 
 def _rows_of(part: Any, rows: Sequence[int]) -> Any:

@@ -12,18 +12,19 @@ from typing import TYPE_CHECKING, Any
 
 from gasdet.errors import RunError
 from gasdet.evaluation.configuration import differences
-from gasdet.evaluation.environment import environment, versions
+from gasdet.evaluation.environment import environment
 from gasdet.evaluation.text import one_line, storable
-from gasdet.training.preparing import Prepared, ids_sha256
+from gasdet.training.identity import ids_sha256, rows_sha256, training_versions
+from gasdet.training.preparing import Prepared
 from gasdet.types import Sample
 
 if TYPE_CHECKING:
+    from gasdet.training.ancestry import Ancestry
     from gasdet.training.building import Chosen, Start
     from gasdet.training.data import TrainingData
     from gasdet.training.splits import Split
 
 SCHEMA_VERSION = 2
-TRAIN_NAME = "train.json"
 _SHOWN_DIFFERENCES = 6
 
 
@@ -63,6 +64,10 @@ class Trained:
             figures = ", ".join(f"{name.removeprefix('val_')} {value:.4f}" for name, value in shown.items())
             which = f"Stage {number}: " if len(stages) > 1 else ""
             lines.append(f"{which}kept epoch {stage['best']['epoch']} of {stage['epochs']}: {figures}")
+            if stage.get("calibration"):
+                lines.append(
+                    "These are figures of calibrated probabilities, which the weights alone do not give: run gasdet calibrate."
+                )
         lines.append("These figures chose the weights: they are optimistic. Judge on other data.")
         return lines
 
@@ -85,11 +90,11 @@ def configuration(
                 "data": {
                     "fingerprint": data.dataset.fingerprint,
                     "validation_fingerprint": validation,
-                    "train": ids_sha256(split.train),
-                    "validation": ids_sha256(split.validation),
+                    "train": rows_sha256(split.train),
+                    "validation": rows_sha256(split.validation),
                 },
                 "device": device.partition(":")[0],
-                "versions": versions(),
+                "versions": training_versions(),
             },
             default=str,
         )
@@ -122,8 +127,10 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def data_record(data: TrainingData, split: Split, prepared: Prepared) -> dict[str, Any]:
-    """What became of every sample: trained on, chosen by, left out, failed, dropped."""
+def data_record(
+    data: TrainingData, split: Split, prepared: Prepared, ancestry: Ancestry, seen_before: int
+) -> dict[str, Any]:
+    """What became of every sample: trained on, chosen by, left out, failed, dropped; and what was known of those before."""
     return {
         "description": storable(data.dataset.description),
         "validation_description": storable(data.val.description) if data.val is not None else "",
@@ -135,6 +142,8 @@ def data_record(data: TrainingData, split: Split, prepared: Prepared) -> dict[st
         "validation": _part(prepared.validation.samples, len(prepared.failures[1])),
         "validation_from": split.how,
         "split": split.name,
+        "ancestry": ancestry.state,
+        "validation_trained_on_before": seen_before,
         "left_out": split.left_out,
         "duplicates_dropped": prepared.duplicates,
         "left_out_to_balance": prepared.balanced_away,

@@ -103,14 +103,16 @@ def read_file(path: Path) -> dict[str, Any]:
 def with_reward(recipe: Recipe, *, alone: bool) -> Recipe:
     """A recipe with a reward stage at its end, or as its only stage.
 
-    What the recipe itself says under ``reward`` holds for that stage.
+    What the recipe itself says under ``reward`` holds for that stage. Its batches can be divided into ``accumulate`` parts.
     """
     last = recipe.stage(recipe.stage_count - 1)
     lowered = {
         "learning_rate": last.learning_rate * REWARD_LEARNING_RATE,
         "head_learning_rate": last.head_learning_rate and last.head_learning_rate * REWARD_LEARNING_RATE,
     }
-    own = {**REWARD_STAGE, **lowered, "trainable": last.trainable, "lora": last.lora}
+    parts = recipe.accumulate
+    batch_size = max(1, REWARD_STAGE["batch_size"] // parts) * parts
+    own = {**REWARD_STAGE, **lowered, "batch_size": batch_size, "trainable": last.trainable, "lora": last.lora}
     before = () if alone else recipe.stages or ({},)
     return dataclasses.replace(recipe, stages=(*before, own))
 

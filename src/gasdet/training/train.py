@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gasdet.data import Dataset
-from gasdet.errors import RunError
-from gasdet.evaluation.environment import environment, versions
+from gasdet.evaluation.environment import environment
 from gasdet.evaluation.files import locked, remove_pending, write_atomically, write_json
 from gasdet.evaluation.finished import read_json
 from gasdet.evaluation.processors import share_processors
@@ -22,10 +21,15 @@ from gasdet.training.data import TrainingData
 from gasdet.training.options import TrainOptions
 from gasdet.training.outputs import (
     SAMPLES_NAME,
+    TRAIN,
+    TRAIN_NAME,
+    VALIDATION,
     WEIGHTS_NAME,
+    SampleRow,
     check_loads,
+    check_outside,
     clear,
-    code_sha256,
+    make_folder,
     weights_file,
     write_code_and_config,
     write_samples,
@@ -33,6 +37,7 @@ from gasdet.training.outputs import (
 from gasdet.types import DetectorSpec
 
 if TYPE_CHECKING:
+    from gasdet.training.ancestry import Ancestry
     from gasdet.training.building import Chosen, Start
     from gasdet.training.distributed import Processes
     from gasdet.training.engine import StageResult
@@ -73,18 +78,17 @@ def train_detector(
     Raises:
         UsageError: The detector has no recipe, or a setting or option is unusable.
         WeightsError: Backbone or weights cannot be had or do not fit.
-        DataError: A class is missing in one of the parts, before or after files that failed.
-        RunError: The folder is in use, or holds another training.
+        DataError: A class is missing in one of the parts, before or after files that failed; or the start weights were trained
+            on validation samples.
+        RunError: The folder is in use, or holds another training or files of another origin.
     """
     share_processors()
     options, progress = options or TrainOptions(), progress or Silent()
     data = TrainingData(data) if isinstance(data, Dataset) else data
     if process_rank():
         return _Training(spec, data, out, options, Silent(), origin).run()
-    _make_folder(out, restart=options.restart)
+    make_folder(out)
     with locked(out):
-        if options.restart:
-            clear(out)
         return _Training(spec, data, out, options, progress, origin).run()
 
 
@@ -105,14 +109,18 @@ class _Training:
         self._spec, self._data, self._out, self._options = spec, data, out, options
         self._progress, self._origin = progress, origin
         self._clock = time.monotonic()
+        self._record: dict[str, Any] = {}
+        self._rows: dict[str, SampleRow] = {}
         self._processes: Processes = Processes(options.device, "float32")
 
     def run(self) -> Trained:
+        from gasdet.training.ancestry import Ancestry
         from gasdet.training.building import build, choose
+        from gasdet.training.identity import plugin_sha256
         from gasdet.training.objectives import check_stages
         from gasdet.training.preparing import Preparation
-        from gasdet.training.record import TRAIN_NAME, Trained, check_same, configuration
-        from gasdet.training.sampling import check_sampling
+        from gasdet.training.record import Trained, check_same, configuration
+        from gasdet.training.sampling import check_sampling, make_sampler
         from gasdet.training.splits import split_samples
 
         options, data, spec = self._options, self._data, self._spec
@@ -128,14 +136,21 @@ class _Training:
             released_after=options.released_after,
         )
         start = build(spec, chosen, options, self._progress, origin=self._origin)
-        check_stages(recipe, start.module, spec.modality)
+        if options.restart:
+            used = chosen.weights is not None
+            check_outside(self._out, {"--weights" if used else "--backbone": start.file})
+        ancestry = Ancestry.of(chosen.weights)
+        if not options.allow_training_data:
+            ancestry.check(split.validation)
+        check_stages(recipe, start.module, spec.modality, self._processes.device)
         for number in range(recipe.stage_count):
             check_sampling(recipe.stage(number), split.train, split.validation)
+            make_sampler(recipe.stage(number), split.train)
         device = str(self._processes.device)
         asked = configuration(
-            spec.name, self._origin, chosen, start, data, split, device, code_sha256(spec, recipe.builder)
+            spec.name, self._origin, chosen, start, data, split, device, plugin_sha256(spec, recipe.builder)
         )
-        stored = read_json(self._out / TRAIN_NAME)
+        stored = None if options.restart else read_json(self._out / TRAIN_NAME)
         self._processes.barrier()  # before the first process writes its session into that file
         if stored is not None:
             check_same(self._out, stored, asked)
@@ -143,18 +158,20 @@ class _Training:
                 self._progress.note(f"{self._out} holds this very training, finished.")
                 return Trained(self._out / WEIGHTS_NAME, stored)
         if self._processes.is_main:
-            stored = self._begin(stored, asked)
+            if options.restart:
+                clear(self._out)  # nothing is left to be checked before decoding
+            self._record = self._begin(stored, asked)
         self._tell(split)
-        preparation = Preparation(spec, chosen, split, options, self._processes, self._progress, data.stored)
+        preparation = Preparation(spec, chosen, split, options, self._processes, self._progress, self._out, data.stored)
         with self._resumable():
-            prepared, results = self._stages(chosen, start, preparation, asked)
+            prepared, results = self._stages(chosen, start, preparation, asked, ancestry)
         if not self._processes.is_main:
             return Trained(self._out / WEIGHTS_NAME, {})
-        return self._finish(stored or {}, chosen, start, split, prepared, results)
+        return self._finish(chosen, start, split, prepared, results, ancestry)
 
     def _begin(self, stored: Mapping[str, Any] | None, asked: Mapping[str, Any]) -> dict[str, Any]:
         """Describe the training and this session before anything is computed."""
-        from gasdet.training.record import SCHEMA_VERSION, TRAIN_NAME, session
+        from gasdet.training.record import SCHEMA_VERSION, session
 
         remove_pending(self._out)
         if stored is not None:
@@ -181,25 +198,34 @@ class _Training:
             self._progress.note(f"left out {count}: {reason}")
 
     def _stages(
-        self, chosen: Chosen, start: Start, preparation: Preparation, asked: Mapping[str, Any]
-    ) -> tuple[Prepared, list[StageResult]]:
+        self,
+        chosen: Chosen,
+        start: Start,
+        preparation: Preparation,
+        asked: Mapping[str, Any],
+        ancestry: Ancestry,
+    ) -> tuple[Prepared, list[dict[str, Any]]]:
         """Run one stage after the other on the module; one that was finished before only loads its weights."""
         from gasdet.training.engine import run_stage
+        from gasdet.training.identity import rows_sha256
         from gasdet.training.objectives import objective_for
-        from gasdet.training.preparing import ids_sha256, standardise
+        from gasdet.training.preparing import standardise
         from gasdet.training.sampling import make_sampler
 
         module, recipe = start.module, chosen.recipe
-        results: list[StageResult] = []
+        results: list[dict[str, Any]] = []
         for number in range(recipe.stage_count):
             stage = recipe.stage(number)
             if recipe.stage_count > 1:
                 self._progress.note(f"stage {number} of 0 to {recipe.stage_count - 1}: {stage.kind}, {stage.trainable}")
             prepared = preparation.stage(stage, module)
+            if not self._options.allow_training_data and ancestry.comparable(chosen.preprocessing):
+                ancestry.check(prepared.validation.samples, prepared.digests)
+            self._note_used(prepared)
             module.to(self._processes.device)
             if number == 0 and not start.trained and hasattr(module, "set_standardisation"):
                 standardise(module, prepared.train, self._options.batch_size)
-            objective = objective_for(
+            objective, line = objective_for(
                 stage,
                 module,
                 prepared.validation,
@@ -208,50 +234,62 @@ class _Training:
                 progress=self._progress,
             )
             samples = {
-                "train": ids_sha256(prepared.train.samples),
-                "validation": ids_sha256(prepared.validation.samples),
+                "train": rows_sha256(prepared.train.samples, prepared.digests),
+                "validation": rows_sha256(prepared.validation.samples, prepared.digests),
             }
-            results.append(
-                run_stage(
-                    module,
-                    stage,
-                    train=prepared.train,
-                    validation=prepared.validation,
-                    sampler=make_sampler(stage, prepared.train.samples),
-                    objective=objective,
-                    folder=self._out,
-                    stage=number,
-                    device=self._options.device,
-                    identity={"training": dict(asked), "samples": samples},
-                    save_every=self._options.save_every,
-                    progress=self._progress,
-                )
+            result = run_stage(
+                module,
+                stage,
+                train=prepared.train,
+                validation=prepared.validation,
+                sampler=make_sampler(stage, prepared.train.samples),
+                objective=objective,
+                folder=self._out,
+                stage=number,
+                device=self._options.device,
+                identity={"training": dict(asked), "samples": samples},
+                save_every=self._options.save_every,
+                progress=self._progress,
             )
+            results.append(_of_stage(result, line))
         return prepared, results
+
+    def _note_used(self, prepared: Prepared) -> None:
+        """Keep which samples any of the stages used; a training sample of one stage stays one."""
+        for part, inputs in ((VALIDATION, prepared.validation), (TRAIN, prepared.train)):
+            for sample in inputs.samples:
+                name = sample.sample_id
+                self._rows[name] = SampleRow(name, prepared.digests.get(name), part)
 
     @contextmanager
     def _resumable(self) -> Iterator[None]:
-        """Say how an interrupted training goes on."""
+        """Say how an interrupted training goes on, and record how long its session took."""
         try:
             yield
         except KeyboardInterrupt:
             self._progress.finish()
-            self._progress.note(f"Stopped; the same command goes on from here, with what is in {self._out}.")
+            how = " without --restart" if self._options.restart else ""
+            self._progress.note(f"Stopped; the same command{how} goes on from here, with what is in {self._out}.")
             raise
+        finally:
+            if self._processes.is_main:
+                self._record["sessions"][-1]["seconds"] = round(time.monotonic() - self._clock, 2)
+                write_json(self._out / TRAIN_NAME, self._record)
 
     def _finish(
         self,
-        stored: dict[str, Any],
         chosen: Chosen,
         start: Start,
         split: Split,
         prepared: Prepared,
-        results: list[StageResult],
+        results: list[dict[str, Any]],
+        ancestry: Ancestry,
     ) -> Trained:
         """Write the outputs; the weights come last but for the record that calls them complete."""
-        from gasdet.training.record import TRAIN_NAME, Trained, data_record
+        from gasdet.training.identity import training_versions
+        from gasdet.training.record import Trained, data_record
 
-        out, module = self._out, start.module
+        out, module, stored = self._out, start.module, self._record
         described = {
             "detector": self._spec.name,
             "model": dict(chosen.model),
@@ -260,17 +298,15 @@ class _Training:
         }
         content = weights_file(module, described)
         write_code_and_config(out, self._spec, described)
-        write_samples(
-            out / SAMPLES_NAME,
-            {"train": prepared.train.samples, "validation": prepared.validation.samples},
-            prepared.digests,
-        )
+        write_samples(out / SAMPLES_NAME, ancestry.with_own(self._rows.values(), chosen.preprocessing))
         write_atomically(out / WEIGHTS_NAME, lambda file: file.write(content))
         check_loads(out / WEIGHTS_NAME, self._spec, chosen.model, module, self._origin)
-        before = sum(session.get("seconds", 0.0) for session in stored["sessions"])
+        before = sum(session.get("seconds", 0.0) for session in stored["sessions"][:-1])
         seconds = round(time.monotonic() - self._clock, 2)
         sessions = [*stored["sessions"][:-1], {**stored["sessions"][-1], "seconds": seconds}]
-        data = data_record(self._data, split, prepared)
+        digests = prepared.digests if ancestry.comparable(chosen.preprocessing) else None
+        seen_before = ancestry.trained_on(prepared.validation.samples, digests)
+        data = data_record(self._data, split, prepared, ancestry, seen_before)
         record = {
             **stored,
             **described,
@@ -285,7 +321,7 @@ class _Training:
             "data": data,
             "result": _result(data, results),
             "weights": {"file": WEIGHTS_NAME, "sha256": hashlib.sha256(content).hexdigest()},
-            "versions": versions(),
+            "versions": training_versions(),
             "environment": environment(str(self._processes.device)),
         }
         write_json(out / TRAIN_NAME, record)
@@ -293,29 +329,18 @@ class _Training:
         return Trained(out / WEIGHTS_NAME, record)
 
 
-def _result(data: Mapping[str, Any], results: list[StageResult]) -> dict[str, Any]:
-    stages = [{"best": dict(r.best), "epochs": r.epochs, "steps": r.steps, "stopped": r.stopped} for r in results]
+def _of_stage(result: StageResult, line: tuple[float, float] | None) -> dict[str, Any]:
+    """A stage in the record; ``line`` is how a reward stage calibrates the figures of ``best``."""
+    told = {"best": dict(result.best), "epochs": result.epochs, "steps": result.steps, "stopped": result.stopped}
+    return told if line is None else {**told, "calibration": {"scale": line[0], "bias": line[1]}}
+
+
+def _result(data: Mapping[str, Any], stages: list[dict[str, Any]]) -> dict[str, Any]:
     return {
         "trained_on": {name: data["train"][name] for name in ("real", "synthetic")},
-        "epochs": sum(r.epochs for r in results),
-        "steps": sum(r.steps for r in results),
+        "epochs": sum(stage["epochs"] for stage in stages),
+        "steps": sum(stage["steps"] for stage in stages),
         "kept_epoch": stages[-1]["best"],
         "stages": stages,
         "note": "The val_ figures chose the weights: they are optimistic. Judge on other data.",
     }
-
-
-def _make_folder(out: Path, *, restart: bool) -> None:
-    """Make the folder, or see that what is there is a training's.
-
-    Raises:
-        RunError: It cannot be made, or holds trained weights of which nothing is recorded.
-    """
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RunError(f"{out}: the training's folder cannot be made: {error.strerror}.") from error
-    if (out / WEIGHTS_NAME).exists() and not (out / "train.json").exists() and not restart:
-        raise RunError(
-            f"{out} already holds a model and no record of a training; choose another folder, or replace it with --restart."
-        )

@@ -71,13 +71,10 @@ def make_trainable(module: nn.Module, recipe: Recipe) -> tuple[nn.Module, list[P
         UsageError: Nothing matches: there is no LayerNorm, or no Linear layer of the expression's names.
     """
     module.requires_grad_(False)
+    check_trainable(module, recipe)
     if recipe.trainable == "lora":
         _inject_adapters(module, recipe)
     wanted = _wanted_names(module, recipe)
-    if not any(name.startswith(recipe.head) for name in wanted) and recipe.trainable != "all":
-        raise PluginError(
-            f"the model has no parameters of a head under {', '.join(recipe.head)}, which its recipe names."
-        )
     head: list[nn.Parameter] = []
     rest: list[nn.Parameter] = []
     for name, parameter in module.named_parameters():
@@ -92,6 +89,22 @@ def make_trainable(module: nn.Module, recipe: Recipe) -> tuple[nn.Module, list[P
     if not groups:
         raise PluginError("the model has no floating-point parameters that could be trained.")
     return module, groups
+
+
+def check_trainable(module: nn.Module, recipe: Recipe) -> None:
+    """See that ``make_trainable`` will find something to train, without a change to the module.
+
+    Raises:
+        PluginError: The module has no head under the recipe's names.
+        UsageError: There is no LayerNorm, or no Linear layer of the expression's names.
+    """
+    if recipe.trainable == "lora":
+        _adapted_layers(module, recipe)
+    wanted = _wanted_names(module, recipe)
+    if not any(name.startswith(recipe.head) for name in wanted) and recipe.trainable != "all":
+        raise PluginError(
+            f"the model has no parameters of a head under {', '.join(recipe.head)}, which its recipe names."
+        )
 
 
 def set_training_mode(module: nn.Module, recipe: Recipe) -> None:
@@ -165,14 +178,7 @@ def _inject_adapters(module: nn.Module, recipe: Recipe) -> None:
     from peft import LoraConfig, inject_adapter_in_model
 
     options = {**LORA_DEFAULTS, **recipe.lora}
-    expression = str(options["targets"])
-    linear = {
-        n: p for n, p in module.named_modules() if isinstance(p, nn.Linear) and not f"{n}.".startswith(recipe.head)
-    }
-    targets = [name for name in linear if re.fullmatch(expression, name)]
-    if not targets:
-        example = ", ".join(list(linear)[:4]) or "none"
-        raise UsageError(f"no Linear layer outside the head has a name like {expression!r}; there are: {example}.")
+    targets = _adapted_layers(module, recipe)
     rank = int(options["rank"])
     config = LoraConfig(
         r=rank,
@@ -182,6 +188,17 @@ def _inject_adapters(module: nn.Module, recipe: Recipe) -> None:
     )
     inject_adapter_in_model(config, module)
     module.requires_grad_(False)
+
+
+def _adapted_layers(module: nn.Module, recipe: Recipe) -> list[str]:
+    """Names of the Linear layers that get adapters."""
+    expression = str(recipe.lora.get("targets", LORA_DEFAULTS["targets"]))
+    linear = [n for n, p in module.named_modules() if isinstance(p, nn.Linear) and not f"{n}.".startswith(recipe.head)]
+    targets = [name for name in linear if re.fullmatch(expression, name)]
+    if not targets:
+        example = ", ".join(linear[:4]) or "none"
+        raise UsageError(f"no Linear layer outside the head has a name like {expression!r}; there are: {example}.")
+    return targets
 
 
 def _wanted_names(module: nn.Module, recipe: Recipe) -> set[str]:

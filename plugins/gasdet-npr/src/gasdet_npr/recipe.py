@@ -27,6 +27,8 @@ NPR = Recipe(
         "preprocessing": {"resize": [160, 160], "resize_mode": "center_crop"},
         "augmentation": ({"name": "random_crop", "size": 128}, {"name": "hflip", "p": 0.5}),
         "learning_rate": 2e-3,
+        "schedule": "cosine",
+        "schedule_options": {},
         "epochs": 40,
     },
     reference="arXiv 2312.10461 and its public code: Adam 2e-4, betas 0.9 and 0.999, batch 32, 50 epochs, learning rate x 0.9 "

@@ -1,0 +1,78 @@
+"""What tells one training from another: its samples row by row, the plugin's code, and the libraries it computes with."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import importlib.util
+import json
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+from gasdet.evaluation.environment import versions
+from gasdet.registry import load_target
+from gasdet.types import DetectorSpec, Sample
+
+_LIBRARIES = ("timm", "peft", "transformers", "accelerate", "safetensors")
+"""What models are built and trained with, beside those that every score depends on."""
+
+
+def ids_sha256(samples: Iterable[Sample]) -> str:
+    """SHA-256 over the samples' ids, in any order."""
+    return hashlib.sha256("\n".join(sorted(sample.sample_id for sample in samples)).encode()).hexdigest()
+
+
+def rows_sha256(samples: Iterable[Sample], digests: Mapping[str, str] | None = None) -> str:
+    """SHA-256 over what a training takes from its samples, in their order.
+
+    Args:
+        samples: Of a part.
+        digests: Of the decoded content by sample id, once it is known.
+    """
+    digest = hashlib.sha256()
+    for s in samples:
+        row = (s.sample_id, s.label, s.weight, s.pair, s.dataset, s.group, (digests or {}).get(s.sample_id, ""))
+        digest.update(json.dumps(row).encode() + b"\n")
+    return digest.hexdigest()
+
+
+def training_versions() -> dict[str, str]:
+    """Versions that the result of a training can depend on: those of scores, and of the model libraries that are installed."""
+    found = versions()
+    for name in _LIBRARIES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def plugin_sha256(spec: DetectorSpec, builder: str) -> str:
+    """SHA-256 over all Python files of the packages that the detector's model and the recipe's builder are in."""
+    digest = hashlib.sha256()
+    for root in sorted({_package(target.partition(":")[0]) for target in (spec.target, builder)}):
+        for name, path in _sources(root):
+            digest.update(f"{name}\0".encode() + hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()
+
+
+def _package(module: str) -> str:
+    """The outermost package of a module that has code of its own; of a namespace package, the part that has."""
+    load_target(module)
+    parts = module.split(".")
+    names = [".".join(parts[:count]) for count in range(1, len(parts) + 1)]
+    return next((name for name in names if getattr(sys.modules.get(name), "__file__", None)), module)
+
+
+def _sources(root: str) -> Iterator[tuple[str, Path]]:
+    """Name and path of each source file of a package, or of a module that is in none."""
+    spec = importlib.util.find_spec(root)
+    if spec is None or spec.origin is None:
+        return
+    if spec.submodule_search_locations is None:
+        yield root, Path(spec.origin)
+        return
+    for folder in map(Path, spec.submodule_search_locations):
+        for path in sorted(folder.rglob("*.py")):
+            yield f"{root}/{path.relative_to(folder).as_posix()}", path
