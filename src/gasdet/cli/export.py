@@ -65,7 +65,7 @@ def command(
     offline: bool,
     as_json: bool,
 ) -> None:
-    """Write an installed detector as a bundle that runs without gasdet.
+    """Write a detector as a bundle that runs without gasdet, and check it.
 
     The bundle holds the plugin's model.py unchanged, one safetensors file and model_config.yaml. Its code is checked, and its
     logits are compared with the detector's in a process in which gasdet cannot be imported: where they differ by more than

@@ -188,7 +188,7 @@ def command(
     restart: bool,
     as_json: bool,
 ) -> None:
-    """Train a detector by its plugin's recipe.
+    """Train a detector by its plugin's recipe, on your data.
 
     The same command again takes up where it was stopped. The weights that are kept are chosen on validation samples that are
     not trained on. The result is a folder with model.safetensors, which --weights takes, and the record of the training.
