@@ -153,7 +153,9 @@ def test_the_reference_of_a_reward_stage_rounds_as_the_model(
     recipe = {"kind": "reward", "steps": 1, "precision": precision, "channels_last": channels_last, "batch_size": 40}
     validation = job.ArrayInputs(*job.pictures(20, 1))
     stage = Recipe(**{**job.RECIPE, **recipe})
-    objective, _ = objective_for(stage, module, validation, line=(1.0, 0.0), device=torch.device("cpu"), progress=Silent())
+    objective, _ = objective_for(
+        stage, module, validation, line=(1.0, 0.0), device=torch.device("cpu"), progress=Silent()
+    )
     job.stage_of(module, recipe, tmp_path, objective=objective)
     last = job.lines(tmp_path)[-1]
     assert last["train_kl"] == 0
