@@ -15,7 +15,7 @@ import pytest
 from gasdet.errors import UsageError
 from gasdet.media import decode
 from gasdet.media.perturbation import PERTURBATIONS, perturb
-from gasdet.training.augmentation import Augmenter, check_augmentation
+from gasdet.training.augmentation import Augmenter, check_augmentation, check_fits
 from gasdet.types import Modality, Preprocessing
 
 IMAGE_STEPS: list[dict[str, Any]] = [
@@ -280,3 +280,15 @@ def test_a_step_is_the_tables_perturbation() -> None:
     steps = [{"name": "resize_chain", "level": 3}, {"name": "webp", "quality": 60}]
     expected = perturb(perturb(array, "image", "resize_chain", level=3), "image", "webp", quality=60)
     assert np.array_equal(Augmenter(steps, "image", seed=0)(array, "a", 1), expected)
+
+
+@pytest.mark.parametrize("modality", [Modality.IMAGE, Modality.VIDEO])
+def test_a_crop_larger_than_the_preprocessing_gives_is_found_at_once(modality: Modality) -> None:
+    def given(**keys: Any) -> Preprocessing:
+        return Preprocessing.from_mapping(modality, keys)
+
+    steps = [{"name": "random_crop", "size": 64, "p": 0.01}]
+    check_fits(steps, given(resize=[64, 64]))
+    with pytest.raises(UsageError, match="no window of 64 pixels"):
+        check_fits(steps, given(resize=[32, 48]))
+    check_fits(steps, given(resize=[32, 48], resize_mode="shortest_edge"))  # the sizes are those of the files

@@ -126,6 +126,7 @@ def test_files_that_no_training_wrote_are_left_alone(
         (("precision=float16",), "needs a CUDA device"),
         (("sampling=paired",), "needs pair ids"),
         (("sampling=weighted",), "needs sampling_options.weights"),
+        (("cache_features=false", "augmentation=[{name: random_crop, size: 4000}]"), "no window of 4000 pixels"),
     ],
 )
 def test_what_cannot_be_trained_is_told_before_decoding(

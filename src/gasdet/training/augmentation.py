@@ -17,7 +17,7 @@ import numpy as np
 from gasdet.errors import UsageError
 from gasdet.media.decoded import Array
 from gasdet.media.perturbation import Perturbation, find_perturbation, generator
-from gasdet.types import Modality
+from gasdet.types import Modality, Preprocessing
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +47,23 @@ def check_augmentation(augmentation: Sequence[Mapping[str, Any]], modality: Moda
     if isinstance(augmentation, str | Mapping) or not isinstance(augmentation, Sequence):
         raise UsageError(f"augmentation must be a list of steps such as {{name: hflip, p: 0.5}}, not {augmentation!r}.")
     return tuple(_step(step, f"augmentation step {number}", modality) for number, step in enumerate(augmentation, 1))
+
+
+def check_fits(augmentation: Sequence[Mapping[str, Any]], preprocessing: Preprocessing) -> None:
+    """See that an augmentation can be applied to what a preprocessing gives, where that is pixels of one size.
+
+    Every step is taken once, on a blank sample, whatever its ``p``: a crop that is too large is found before anything is
+    decoded, and not in the first epoch.
+
+    Raises:
+        UsageError: See :func:`check_augmentation`; or a step does not fit.
+    """
+    if preprocessing.modality is Modality.AUDIO or preprocessing.resize_mode in ("none", "shortest_edge"):
+        return
+    frames = (preprocessing.num_frames,) if preprocessing.modality is Modality.VIDEO else ()
+    blank = np.zeros((*frames, 3, *preprocessing.resize), np.uint8)
+    always = [{**step, "p": 1.0} for step in augmentation]
+    Augmenter(always, preprocessing.modality, seed=0)(blank, "", 1)
 
 
 def _step(step: Any, where: str, modality: Modality | str) -> Step:

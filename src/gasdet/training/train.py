@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import os
 import shutil
@@ -115,7 +116,8 @@ class _Training:
 
     def run(self) -> Trained:
         from gasdet.training.ancestry import Ancestry
-        from gasdet.training.building import build, choose
+        from gasdet.training.augmentation import check_fits
+        from gasdet.training.building import build, choose, preprocessing_of
         from gasdet.training.identity import plugin_sha256
         from gasdet.training.objectives import check_stages
         from gasdet.training.preparing import Preparation
@@ -146,6 +148,8 @@ class _Training:
         for number in range(recipe.stage_count):
             check_sampling(recipe.stage(number), split.train, split.validation)
             make_sampler(recipe.stage(number), split.train)
+            stage = dataclasses.replace(recipe, training_preprocessing=recipe.stage(number).training_preprocessing)
+            check_fits(recipe.stage(number).augmentation, preprocessing_of(spec, stage, training=True))
         device = str(self._processes.device)
         asked = configuration(
             spec.name, self._origin, chosen, start, data, split, device, plugin_sha256(spec, recipe.builder)
