@@ -157,7 +157,7 @@ def _nested(before: Any, keys: list[str], value: Any, *, deepest: int, where: st
 
 def _check_used(before: Recipe, after: Recipe) -> None:
     """Options of a loss that no stage uses are a mistake of the one who set them."""
-    used = {loss for number in range(after.stage_count) for loss in after.stage(number).losses}
+    used = list(dict.fromkeys(loss for number in range(after.stage_count) for loss in after.stage(number).losses))
     for loss, options in after.loss_options.items():
         if loss not in used and options != before.loss_options.get(loss):
             raise UsageError(f"loss_options.{loss} has no effect: the losses of this training are {', '.join(used)}.")
