@@ -54,6 +54,12 @@ def test_num_samples_rounds_down() -> None:
         ("video", {"window_seconds": -1}, "above 0"),
         ("audio", {"duration_seconds": -1}, "whole recording"),
         ("audio", {"sample_rate": "16k"}, "at least 1"),
+        ("audio", {"region": "faces"}, "unknown key 'region' for audio"),
+        ("image", {"region": "Faces!"}, "name of a registered preprocessor"),
+        ("image", {"region": 1}, "name of a registered preprocessor"),
+        ("image", {"region": "faces", "region_margin": 0.9}, "from 1 to 10"),
+        ("video", {"region": "faces", "region_margin": True}, "from 1 to 10"),
+        ("video", {"region": "faces", "resize_mode": "none"}, "differ in size"),
     ],
 )
 def test_unusable_preprocessing_is_one_sentence(modality: str, mapping: dict[str, object], expected: str) -> None:
@@ -79,6 +85,21 @@ def test_fingerprint_ignores_keys_of_other_modalities() -> None:
 def test_mapping_round_trip() -> None:
     given = Preprocessing.from_mapping("video", {"resize": [96, 128], "sampling": "window", "frame_rate": 8})
     assert Preprocessing.from_mapping("video", given.to_mapping()) == given
+
+
+def test_a_region_is_stated_only_where_one_is_looked_for() -> None:
+    plain = Preprocessing.from_mapping("video", {})
+    assert not {"region", "region_margin"} & set(plain.to_mapping())
+    assert (
+        plain.fingerprint() == "474b04fded68ea71"
+    )  # as before there were regions: runs and caches made then stay valid
+    for none in ({"region": ""}, {"region": None, "region_margin": 2}):
+        assert Preprocessing.from_mapping("video", none) == plain
+    faces = Preprocessing.from_mapping("video", {"region": "gasdet-gend/faces"})
+    assert faces.to_mapping() == {**plain.to_mapping(), "region": "gasdet-gend/faces", "region_margin": 1.3}
+    assert Preprocessing.from_mapping("video", faces.to_mapping()) == faces
+    wider = Preprocessing.from_mapping("video", {"region": "gasdet-gend/faces", "region_margin": 2})
+    assert len({p.fingerprint() for p in (plain, faces, wider)}) == 3
 
 
 def test_sample_id_is_a_stable_hash_of_dataset_and_member() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -105,7 +106,8 @@ AudioPad = Literal["zeros", "repeat"]
 AudioCrop = Literal["center", "start"]
 
 _COMMON = ("normalize",)
-_PIXEL_KEYS = ("resize", "resize_mode", "interpolation", "antialias", "exif_orientation")
+_REGION_KEYS = ("region", "region_margin")
+_PIXEL_KEYS = ("resize", "resize_mode", "interpolation", "antialias", "exif_orientation", *_REGION_KEYS)
 _KEYS: dict[Modality, tuple[str, ...]] = {
     Modality.IMAGE: (*_PIXEL_KEYS, *_COMMON),
     Modality.VIDEO: (
@@ -135,6 +137,10 @@ class Preprocessing:
         interpolation: The resampling kernel.
         antialias: False resizes with OpenCV as GASBench does; True with Pillow, whose kernels widen when they shrink.
         exif_orientation: Whether an image's EXIF orientation is applied. GASBench does not.
+        region: Name of the registered preprocessor that finds the part of a picture that is all the model gets ("faces");
+            empty for the whole picture. It sees each picture in full resolution, turned as ``exif_orientation`` (of a clip, its
+            header) says; ``resize`` comes after.
+        region_margin: Side of the square that is cut out, in units of the longer side of what was found.
 
     Clips:
         num_frames: How many frames the model gets, T.
@@ -167,6 +173,8 @@ class Preprocessing:
     duration_seconds: float = 6.0
     audio_pad: AudioPad = "zeros"
     audio_crop: AudioCrop = "center"
+    region: str = ""
+    region_margin: float = 1.3
 
     @property
     def num_samples(self) -> int:
@@ -206,11 +214,19 @@ class Preprocessing:
         if max_frames is not None:
             values.setdefault("num_frames", max_frames)
         clean = {key: _checked(key, value, where) for key, value in values.items()}
+        if not clean.get("region"):
+            clean.pop("region_margin", None)  # it has no effect
+        elif modality is Modality.VIDEO and clean.get("resize_mode") == "none":
+            raise ConfigError(f"{where}: the regions of a clip's frames differ in size; resize_mode none cannot stay.")
         return cls(modality=modality, **clean)
 
     def to_mapping(self) -> dict[str, Any]:
-        """The keys that matter for this modality, every default written out: what a run records."""
-        keys = [k for k in _KEYS[self.modality] if k not in ("normalize", "max_frames")]
+        """The keys that matter for this modality, every default written out: what a run records.
+
+        Those of the region are there only where one is looked for.
+        """
+        left_out = ("normalize", "max_frames", *(() if self.region else _REGION_KEYS))
+        keys = [k for k in _KEYS[self.modality] if k not in left_out]
         return {k: list(v) if isinstance(v := getattr(self, k), tuple) else v for k in keys}
 
     def fingerprint(self) -> str:
@@ -227,6 +243,9 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "audio_pad": ("zeros", "repeat"),
     "audio_crop": ("center", "start"),
 }
+
+
+_REGION_NAME = re.compile(r"(([\w.-]+/)?[a-z0-9]+([-_][a-z0-9]+)*)?")
 
 
 def _checked(key: str, value: Any, where: str) -> Any:
@@ -261,6 +280,14 @@ def _checked(key: str, value: Any, where: str) -> Any:
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
             raise fail("a whole number of at least 1")
         return value
+    if key == "region":
+        if value is not None and not (isinstance(value, str) and _REGION_NAME.fullmatch(value)):
+            raise fail("the name of a registered preprocessor, or empty")
+        return value or ""
+    if key == "region_margin":
+        if not is_number(value) or not 1 <= value <= 10:
+            raise fail("a number from 1 to 10")
+        return float(value)
     if key == "frame_rate" and value is None:
         return None
     if key in ("frame_rate", "window_seconds"):
@@ -298,6 +325,10 @@ class Locator:
     size: int = -1
 
 
+NO_ANNOTATIONS: Mapping[str, str] = {}
+"""One for all samples without annotations: there may be millions."""
+
+
 @dataclass(frozen=True, slots=True)
 class Sample:
     """One file (or archive member, or Parquet row) with what is known of it.
@@ -319,6 +350,8 @@ class Sample:
         released: When the generator (or the sample) came out, ``YYYY[-MM[-DD]]``; empty where unknown.
         skip: Set where the sample cannot be planned (its label cannot be read, its modality is unknown).
         skip_message: Says so in words.
+        annotations: Cells of those columns of its manifest that a training recipe asks for, by the name it asks with. A cell
+            may be empty; a name is absent where the manifest has no such column. Not part of the hash.
     """
 
     sample_id: str
@@ -336,6 +369,7 @@ class Sample:
     released: str = ""
     skip: Reason | None = None
     skip_message: str = ""
+    annotations: Mapping[str, str] = field(default_factory=lambda: NO_ANNOTATIONS, hash=False)
 
     @property
     def label(self) -> int | None:

@@ -62,7 +62,8 @@ def test_every_option_arrives(labelled: Path, tmp_path: Path, received: dict[str
         "--plugin", "edges", "--data", labelled, "--out", tmp_path / "out", "--val-fraction", "0.3", "--set", "epochs=2",
         "--set", "learning_rate=1e-3", "--backbone", "b.safetensors", "--limit", "6", "--seed", "5", "--device", "cpu",
         "--batch-size", "3", "--workers", "2", "--decode-timeout", "7", "--offline", "--json", "--recipe",
-        tmp_path / "r.yaml", "--reward", "--weights", "demo", "--split-by", "generator", "--hold-out", "gan", "--hold-out",
+        tmp_path / "r.yaml", "--reward", "--weights", "demo", "--base", "c.safetensors",
+        "--split-by", "generator", "--hold-out", "gan", "--hold-out",
         "vae", "--released-after", "2024-06", "--restart", "--allow-training-data",
     )  # fmt: skip
     assert result.exit_code == 0, result.stderr
@@ -83,6 +84,7 @@ def test_every_option_arrives(labelled: Path, tmp_path: Path, received: dict[str
     assert (options.batch_size, options.workers, options.decode_timeout) == (3, 2, 7.0)
     assert (options.reward, options.weights, options.restart) == (True, "demo", True)
     assert options.allow_training_data is True
+    assert options.bases == ("c.safetensors",)
     assert (options.split_by, options.hold_out) == ("generator", ("gan", "vae"))
     assert options.released_after == datetime.date(2024, 6, 1)
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import os
+import sys
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +16,10 @@ from PIL import Image
 
 from gasdet import DetectorSpec, Modality, Recipe
 from gasdet.data import Dataset
+from gasdet.registry import load_registry
 from gasdet.types import Locator, MediaType, Sample, sample_id
+
+sys.path.insert(0, str(Path(__file__).parent / "support"))
 
 _TOY = '''
     """Mean and spread of three colour channels through a frozen mixing matrix; a linear head."""
@@ -104,6 +109,24 @@ def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ToyPlugin:
         recipe=f"{name}_recipe:RECIPE",
     )
     return ToyPlugin(spec, importlib.import_module(f"{name}_recipe").RECIPE)
+
+
+@pytest.fixture(scope="session")
+def toy_losses_site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for PYTHONPATH with a plugin that brings the losses of support/toy_losses.py: scatter, anchor, told."""
+    import toy_losses
+
+    return toy_losses.site(tmp_path_factory.mktemp("toy-losses") / "site")
+
+
+@pytest.fixture
+def with_toy_losses(toy_losses_site: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """These losses installed, for this process and for those that it starts."""
+    monkeypatch.syspath_prepend(str(toy_losses_site))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join((str(toy_losses_site), os.environ.get("PYTHONPATH", ""))))
+    load_registry.cache_clear()
+    yield
+    load_registry.cache_clear()
 
 
 _TOY_PLUGIN = """

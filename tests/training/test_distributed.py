@@ -13,27 +13,28 @@ def test_one_process_is_alone() -> None:
     processes = Processes("cpu", "float32")
     assert (processes.count, processes.rank, processes.is_main, processes.device.type) == (1, 0, True, "cpu")
     module = torch.nn.Linear(2, 2)
-    assert processes.wrap(module, lambda: pytest.fail("no samples are needed")) is module
+    assert processes.wrap(module, lambda: pytest.fail("one process need not ask")) is module
     assert processes.sum([0.1, 2.0]) == [0.1, 2.0]
     assert processes.gather({"a": 1}) == [{"a": 1}]
 
 
 class Caller(torch.nn.Module):
-    """Logits, and None in the place of embeddings; one layer has no part in them."""
+    """Logits by name; one layer has no part in them."""
 
     def __init__(self) -> None:
         super().__init__()
         self.used, self.idle = torch.nn.Linear(2, 2), torch.nn.Linear(2, 2)
 
-    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, None]:
-        return self.used(x), None
+    def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
+        return {"logits": self.used(x)}
 
 
 def test_unused_parameters_are_searched_for_where_there_are_some() -> None:
     module = Caller()
-    assert not uses_all_parameters(module, torch.ones(1, 2))
+    x = torch.ones(1, 2)
+    assert not uses_all_parameters(module, module(x))
     module.idle.requires_grad_(False)
-    assert uses_all_parameters(module, torch.ones(1, 2))
+    assert uses_all_parameters(module, module(x))
     assert all(parameter.grad is None for parameter in module.parameters())
 
 

@@ -134,9 +134,10 @@ def test_killed_training_ends_with_the_same_bits(tmp_path: Path) -> None:
     assert job.lines(tmp_path / "killed") == job.lines(tmp_path / "whole")
 
 
+@pytest.mark.usefixtures("with_toy_losses")
 @pytest.mark.parametrize("stop_after", [1, 4, 7, 13])
 def test_interrupted_training_ends_with_the_same_bits(tmp_path: Path, stop_after: int) -> None:
-    options = {"recipe": {"evaluate_every": 3, "epochs": 2, "losses": {"cross_entropy": 1.0, "center": 0.1}}}
+    options = {"recipe": {"evaluate_every": 3, "epochs": 2, "losses": {"cross_entropy": 1.0, "anchor": 0.1}}}
     _, module = job.train(tmp_path / "whole", options)
     with pytest.raises(KeyboardInterrupt):
         job.train(tmp_path / "stopped", {**options, "stop_after": stop_after, "save_every": 1000})
@@ -279,6 +280,7 @@ class Pull:
     """An objective of its own, which calls everything synthetic; with a value that is trained too."""
 
     needs_embeddings = False
+    needs_outputs = False
 
     def __init__(self) -> None:
         self.value = nn.Parameter(torch.zeros(2))
@@ -353,13 +355,47 @@ def test_heads_on_vectors_train_through_classify(tmp_path: Path) -> None:
     assert result.best["val_accuracy"] > 0.8
 
 
+TOLD = {"losses": {"cross_entropy": 1.0, "told": 0.5, "anchor": 0.1}, "targets": "engine_job:Net", "epochs": 2}
+"""Of a net that is told targets and has outputs; what makes the targets is not asked by inputs in memory."""
+
+
+@pytest.mark.usefixtures("with_toy_losses")
+@pytest.mark.parametrize("stop_after", [6, 17])
+def test_interrupted_training_with_outputs_ends_with_the_same_bits(tmp_path: Path, stop_after: int) -> None:
+    options = {"recipe": {**TOLD, "evaluate_every": 3, "accumulate": 2}}
+    _, module = job.train(tmp_path / "whole", options)
+    with pytest.raises(KeyboardInterrupt):
+        job.train(tmp_path / "stopped", {**options, "stop_after": stop_after, "save_every": 1000})
+    _, again = job.train(tmp_path / "stopped", options)
+    job.assert_same(module, again)
+    assert job.lines(tmp_path / "stopped") == job.lines(tmp_path / "whole")
+    assert module.progress == again.progress == 13 / 14, "of the last of 14 steps"
+
+
+@pytest.mark.usefixtures("with_toy_losses")
+def test_validation_is_the_models_plain_forward(tmp_path: Path) -> None:
+    result, module = job.train(tmp_path, {"recipe": {**TOLD, "ema": 0.0, "epochs": 1}})
+    x, y = job.pictures(24, 1)
+    with torch.no_grad():
+        loss = nn.functional.cross_entropy(module(x), torch.tensor(y))
+    assert float(loss) == pytest.approx(result.best["val_loss"], rel=1e-5)
+
+
+NETS: dict[str, dict[str, Any]] = {
+    "plain": {"losses": {"cross_entropy": 1.0, "anchor": 0.5}, "optimiser": "sgd"},
+    "with outputs": {**TOLD, "optimiser": "adam"},  # torch's fused SGD has no momentum for a parameter that comes late
+}
+
+
 @pytest.mark.slow
-def test_two_processes_train_as_one(tmp_path: Path) -> None:
+@pytest.mark.usefixtures("with_toy_losses")
+@pytest.mark.parametrize("net", NETS)
+def test_two_processes_train_as_one(tmp_path: Path, net: str) -> None:
     """Killed in the second epoch, too: each process has a share of a batch, in two parts."""
     options = {
         "net": {"batchnorm": False, "dropout": 0.0},
         "samples": 41,
-        "recipe": {"losses": {"cross_entropy": 1.0, "center": 0.5}, "epochs": 2, "accumulate": 2, "optimiser": "sgd"},
+        "recipe": {**NETS[net], "epochs": 2, "accumulate": 2},
     }
     _, alone = job.train(tmp_path / "one", options)
     launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")

@@ -44,20 +44,21 @@ def judged(
     )
     recipe = Recipe(builder="a:b", head=("head",), batch_size=7, **fields)
     judge = Judge(recipe, inputs, SupervisedObjective(recipe, 4), Processes("cpu", "float32"))
-    line = judge(ModelCaller(Pass(), from_features=False, with_embeddings=False), "step 7 of stage 0")
+    line = judge(ModelCaller(Pass(), from_features=False), "step 7 of stage 0")
     return judge, line, x, inputs
 
 
+@pytest.mark.usefixtures("with_toy_losses")
 @pytest.mark.parametrize("classes", [2, 3])
 def test_figures_are_sklearns(classes: int) -> None:
-    _, line, x, inputs = judged(classes=classes, losses={"brier": 2.0, "cross_entropy": 1.0, "alignment": 1.0})
+    _, line, x, inputs = judged(classes=classes, losses={"brier": 2.0, "cross_entropy": 1.0, "scatter": 1.0})
     p, y, w = x.double().softmax(-1)[:, 1:].sum(-1).numpy(), inputs.labels.numpy(), inputs.weights.numpy()
     assert line["val_auroc"] == pytest.approx(metrics.roc_auc_score(y, p, sample_weight=w))
     assert line["val_accuracy"] == pytest.approx(metrics.accuracy_score(y, p > 0.5, sample_weight=w))
     brier = metrics.brier_score_loss(y, p, sample_weight=w)
     assert line["val_brier"] == pytest.approx(brier)
     loss = metrics.log_loss(y, p, sample_weight=w) + 2 * brier
-    assert line["val_loss"] == pytest.approx(loss, rel=1e-5), "the losses on logits; alignment is one on embeddings"
+    assert line["val_loss"] == pytest.approx(loss, rel=1e-5), "the losses on logits; scatter is one on embeddings"
     for name, part in (("a", np.s_[:20]), ("b", np.s_[20:])):
         expected = metrics.log_loss(y[part], p[part], sample_weight=w[part])
         assert line[f"val_cross_entropy/{name}"] == pytest.approx(expected, rel=1e-5)

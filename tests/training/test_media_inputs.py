@@ -21,6 +21,7 @@ from gasdet.media import decode
 from gasdet.training.augmentation import Augmenter
 from gasdet.training.decoded_store import DecodedSet, decode_to_store
 from gasdet.training.media_inputs import MediaInputs
+from gasdet.training.targets import Targets
 from gasdet.types import Modality, Preprocessing, Sample
 
 PREPROCESSING = Preprocessing.from_mapping(Modality.IMAGE, {"resize": [16, 16]})
@@ -120,6 +121,25 @@ def test_augmentation_goes_by_seed_epoch_and_sample_alone(stored: DecodedSet) ->
     expected = augmenter()
     for row in rows:
         np.testing.assert_array_equal(first[row], expected(plain[row], stored.samples[row].sample_id, 1))
+
+
+@pytest.mark.parametrize("augment", [False, True])
+@pytest.mark.parametrize("source", ["stored", "streamed"])
+def test_targets_are_made_before_the_augmentation(augment: bool, source: str, request: pytest.FixtureRequest) -> None:
+    decoded = request.getfixturevalue(source)
+    inputs = MediaInputs(
+        decoded, augment=augmenter(), targets=Targets("media_targets:corner", PREPROCESSING), threads=2
+    )
+    rows = [[3, 1, 19], [0, 4]]
+    plain = by_row(MediaInputs(decoded), rows, epoch=2, augment=False)
+    for asked, batch in zip(rows, inputs.batches(rows, epoch=2, augment=augment), strict=True):
+        expected = [[plain[row][0, 0, 0], decoded.samples[row].label] for row in asked]
+        assert batch.targets is not None
+        assert batch.targets.tolist() == expected
+        changed = any(not np.array_equal(x, plain[row]) for x, row in zip(batch.inputs, asked, strict=True))
+        assert changed is augment
+        assert batch.to("cpu").targets is not None
+    assert all(batch.targets is None for batch in MediaInputs(decoded).batches(rows, epoch=1, augment=False))
 
 
 def test_validation_is_not_augmented(stored: DecodedSet) -> None:

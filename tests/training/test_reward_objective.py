@@ -212,8 +212,8 @@ class Vectors:
 
 
 class AsItIs(torch.nn.Module):
-    def forward(self, x: Tensor) -> tuple[Tensor, None]:
-        return x, None
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        return {"logits": x}
 
 
 def test_the_weights_to_keep_are_chosen_by_calibrated_probabilities() -> None:

@@ -182,11 +182,40 @@ def test_caller_takes_the_method_that_is_needed() -> None:
         def forward_with_embeddings(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
             return x + 2, x + 3
 
-    def called(**options: bool) -> Any:
-        return ModelCaller(Offers(), **options)(torch.zeros(()))
+        def classify_with_outputs(self, x: torch.Tensor, targets: torch.Tensor | None = None) -> Any:
+            return {"logits": x + 4, "embeddings": x + 5, "targets": targets}
 
-    assert called(from_features=False, with_embeddings=False) == (0, None)
-    assert called(from_features=True, with_embeddings=False) == (1, None)
-    assert called(from_features=False, with_embeddings=True) == (2, 3)
-    with pytest.raises(PluginError, match="offers no classify_with_embeddings"):
-        called(from_features=True, with_embeddings=True)
+    class OffersOutputs(nn.Module):
+        def forward_with_outputs(self, x: torch.Tensor, targets: torch.Tensor | None = None) -> Any:
+            return {"logits": x + 6}
+
+    def called(module: nn.Module | None = None, **options: bool) -> Any:
+        return ModelCaller(module or Offers(), **options)(torch.zeros(()), torch.ones(()))
+
+    assert called(from_features=False) == {"logits": 0}
+    assert called(from_features=True) == {"logits": 1}
+    assert called(from_features=False, with_embeddings=True) == {"logits": 2, "embeddings": 3}
+    assert called(from_features=True, with_outputs=True) == {"logits": 4, "embeddings": 5, "targets": 1}
+    assert called(from_features=True, with_embeddings=True)["embeddings"] == 5, "its outputs have embeddings"
+    assert called(OffersOutputs(), from_features=False, with_outputs=True) == {"logits": 6}
+    for options, message in (
+        ({"from_features": False, "with_outputs": True}, "offers no forward_with_outputs"),
+        ({"from_features": True, "with_embeddings": True, "module": OffersOutputs()}, "no classify_with_embeddings"),
+        ({"from_features": False, "with_embeddings": True, "module": OffersOutputs()}, "have no embeddings"),
+    ):
+        with pytest.raises(PluginError, match=message):
+            called(**options)  # type: ignore[arg-type]
+
+
+def test_outputs_that_are_not_kept_are_detached() -> None:
+    class Outputs(nn.Module):
+        def forward_with_outputs(self, x: torch.Tensor, targets: torch.Tensor | None = None) -> Any:
+            return {"logits": x * 2, "told": x * 3}
+
+    caller = ModelCaller(Outputs(), from_features=False, with_outputs=True)
+    caller.kept = frozenset({"told"})
+    found = caller(torch.ones(1, requires_grad=True))
+    assert {name: (value.item(), value.requires_grad) for name, value in found.items()} == {
+        "logits": (2, False),
+        "told": (3, True),
+    }

@@ -47,8 +47,8 @@ _METRICS = (
 )
 
 
-def _loss(name: str, summary: str, reference: str, target: str = "", **options: float | bool) -> ComponentSpec:
-    return ComponentSpec(name, f"gasdet.builtin.losses:{target or name}", summary, reference, options=options)
+def _loss(name: str, summary: str, reference: str, **options: float) -> ComponentSpec:
+    return ComponentSpec(name, f"gasdet.builtin.losses:{name}", summary, reference, options=options)
 
 
 _LOSSES = (
@@ -61,21 +61,6 @@ _LOSSES = (
         "focal term: Lin et al. 2017, arXiv 1708.02002",
         gamma=2.0,
         brier_weight=1.0,
-    ),
-    _loss("alignment", "squared distance of embeddings of one label", "Wang and Isola 2020; GenD, arXiv 2508.06248"),
-    _loss(
-        "uniformity", "spread of all embeddings over the sphere", "Wang and Isola 2020; GenD, arXiv 2508.06248", t=2.0
-    ),
-    _loss(
-        "center", "squared distance of embeddings to a learnable centre", "Wen et al. 2016", "Center", one_class=False
-    ),
-    _loss("contrastive", "pairs of one label near, of two apart", "Hadsell, Chopra and LeCun 2006", margin=1.0),
-    _loss(
-        "positive_supcon",
-        "real embeddings near each other, synthetic ones away",
-        "Khosla et al. 2020; BreathNet, arXiv 2602.13596",
-        temperature=0.1,
-        negatives=True,
     ),
     _loss("soft_mcc", "1 - Matthews' correlation of soft counts", "arXiv 2010.13454", tau=1.0),
     _loss("combined_score", "minus the logarithm of the combined score of soft counts", "GASBench sn34_score", tau=1.0),
@@ -133,7 +118,7 @@ def register_preprocessors(register: Register) -> None:
 
 @hookimpl
 def register_losses(register: Register) -> None:
-    """Losses of single samples, of pairs of embeddings, and of the whole batch."""
+    """Losses of single samples and of the whole batch; those of embeddings come with the detectors that they are made for."""
     for spec in _LOSSES:
         register(spec)
 

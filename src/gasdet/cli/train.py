@@ -132,6 +132,7 @@ class _Day(click.ParamType[datetime.date]):
     metavar="B",
     help="Backbone weights: a path, or hf-hub:owner/name[@revision]/FILE. Default: the detector's first.",
 )
+@options.base_option
 @options.data_options
 @click.option(
     "--seed",
@@ -155,6 +156,7 @@ class _Day(click.ParamType[datetime.date]):
     help="Samples that go through a frozen backbone together; it does not change the result (--set batch_size=N does).",
 )
 @options.decode_options
+@options.faces_option
 @click.option("--offline", is_flag=True, help="Fetch nothing from the network.")
 @click.option("--restart", is_flag=True, help="Start over where the folder holds another training.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
@@ -177,6 +179,7 @@ def command(
     weights: str | None,
     allow_training_data: bool,
     backbone: str | None,
+    bases: tuple[str, ...],
     datasets: tuple[str, ...],
     limit: int | None,
     seed: int | None,
@@ -184,6 +187,7 @@ def command(
     batch_size: int,
     workers: int | None,
     decode_timeout: float,
+    faces: bool,
     offline: bool,
     restart: bool,
     as_json: bool,
@@ -199,18 +203,24 @@ def command(
     entry = load_registry().detector(plugin)
 
     from gasdet.api.demo import make_demo_data
+    from gasdet.api.faces import faces_setting
     from gasdet.evaluation.progress import Silent
-    from gasdet.training import DataChoice, TrainOptions, load_chosen_data, process_rank, train_detector
+    from gasdet.training import DataChoice, TrainOptions, load_chosen_data, process_rank, recipe_of, train_detector
 
+    if faces and features is not None:
+        raise UsageError("--features brings vectors, in which no face can be looked for; leave --faces out.")
+    asked = [] if seed is None else [f"seed={seed}"]
+    asked += [faces_setting(plugin, entry.spec.modality)] if faces else []
     leads = process_rank() == 0
     sink = progress() if leads else Silent()
     make_demo_data([*data, *val], sink)
     chosen = TrainOptions(
-        settings=settings if seed is None else (f"seed={seed}", *settings),
+        settings=(*asked, *settings),
         recipe_files=files,
         reward=reward,
         weights=weights,
         backbone=backbone,
+        bases=bases,
         val_fraction=val_fraction,
         split_by=split_by,
         hold_out=hold_out,
@@ -235,9 +245,9 @@ def command(
         seed=seed or 0,
     )
     try:
-        trained = train_detector(
-            entry.spec, load_chosen_data(choice, entry.spec.modality), out, chosen, sink, origin=entry.plugin.origin
-        )
+        annotations = recipe_of(entry.spec).annotations if entry.spec.recipe else ()
+        samples = load_chosen_data(choice, entry.spec.modality, annotations=annotations)
+        trained = train_detector(entry.spec, samples, out, chosen, sink, origin=entry.plugin.origin)
     finally:
         sink.finish()
     if not leads:
@@ -249,3 +259,5 @@ def command(
         click.echo(line)
     click.echo(f"Weights: {trained.weights}")
     click.echo(f"Use them: gasdet evaluate --plugin {plugin} --weights {trained.weights}")
+    if trained.record.get("base"):
+        click.echo(f"Only what was trained: gasdet export --plugin {plugin} --weights {trained.weights} --delta FILE")

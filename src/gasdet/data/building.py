@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
@@ -11,7 +11,7 @@ from gasdet.data.dates import canonical_date
 from gasdet.data.labels import canonical_split
 from gasdet.data.listing import Problem, counted
 from gasdet.errors import DataError
-from gasdet.types import Locator, MediaType, Modality, Reason, Sample, sample_id
+from gasdet.types import NO_ANNOTATIONS, Locator, MediaType, Modality, Reason, Sample, sample_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +33,7 @@ class Stated:
         filter_values: ...has one of these values, compared as text.
         data_root: Folder that a manifest's relative paths start from, where it is not the manifest's own.
         labels_required: Whether data without labels are an error.
+        annotations: Columns of a table whose cells the samples keep, in any case.
     """
 
     name: str = ""
@@ -49,6 +50,7 @@ class Stated:
     filter_values: tuple[str, ...] = ()
     data_root: str = ""
     labels_required: bool = False
+    annotations: tuple[str, ...] = ()
 
     def accepts(self, member: str) -> bool:
         """Whether ``include_paths`` and ``exclude_paths`` let a member through."""
@@ -98,6 +100,7 @@ def make_sample(
     pair: str = "",
     released: str = "",
     skip: Problem | None = None,
+    annotations: Mapping[str, str] = NO_ANNOTATIONS,
 ) -> Sample:
     """A sample with its id; without a group it is a group of its own."""
     identity = sample_id(dataset, member)
@@ -116,6 +119,7 @@ def make_sample(
         released=canonical_date(released),
         skip=skip[0] if skip else None,
         skip_message=skip[1] if skip else "",
+        annotations=annotations or NO_ANNOTATIONS,
     )
 
 

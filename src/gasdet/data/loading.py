@@ -32,6 +32,7 @@ def load_data(
     limit: int | None = None,
     seed: int = 0,
     modalities: Collection[Modality] | None = None,
+    annotations: Sequence[str] = (),
 ) -> Dataset:
     """Find the samples of one or several sources and choose among them.
 
@@ -47,6 +48,7 @@ def load_data(
         limit: At most so many samples in all, spread evenly over (data set, label).
         seed: Decides which samples mode, limit and a catalogue's ``sampling`` choose.
         modalities: Leave samples of another known modality out.
+        annotations: Columns of manifests and tables whose cells the samples keep as ``Sample.annotations``.
 
     Raises:
         DataError: A source cannot be read, or nothing is left of the data.
@@ -62,7 +64,7 @@ def load_data(
         raise DataError("no data were given; name a folder, a manifest or demo.")
     if len({str(one) for one in given}) < len(given):
         raise DataError("the same data were given twice; name each source once.")
-    chooser = _Chooser(split, tuple(datasets), modalities)
+    chooser = _Chooser(split, tuple(datasets), modalities, tuple(annotations))
     parts = [part for one in given for part in _parts(one, chooser, seed)]
     several = len(parts) > 1
     samples = [sample for part in parts for sample in (_own_groups(part) if several else part.samples)]
@@ -92,6 +94,7 @@ def load_csv_pair(
     limit: int | None = None,
     seed: int = 0,
     modalities: Collection[Modality] | None = None,
+    annotations: Sequence[str] = (),
 ) -> tuple[Dataset, Dataset | None]:
     """Load a manifest of what to train on and one of what to validate on.
 
@@ -106,6 +109,7 @@ def load_csv_pair(
         limit: At most so many samples of each, spread evenly over (data set, label).
         seed: Decides which samples ``limit`` chooses.
         modalities: Leave samples of another known modality out.
+        annotations: Columns whose cells the samples keep as ``Sample.annotations``.
 
     Returns:
         The two data sets; None for the second where there is no ``val``.
@@ -121,7 +125,11 @@ def load_csv_pair(
         root = Path(data_root).expanduser().absolute()
         if not root.is_dir():
             raise DataError(f"there is no folder {printable(str(root))}, which is to be the data root; check the path.")
-    stated = Stated(name=printable(root.name) or "data", data_root=str(root) if data_root is not None else "")
+    stated = Stated(
+        name=printable(root.name) or "data",
+        data_root=str(root) if data_root is not None else "",
+        annotations=tuple(annotations),
+    )
     chooser = _Chooser(None, (), modalities)
 
     def load(path: str | Path, split: str) -> Dataset:
@@ -144,18 +152,19 @@ def _parts(source: str | Path, chooser: _Chooser, seed: int) -> list[Part]:
     if source == DEMO:
         return [_demo_part(chooser)]
     if isinstance(source, str) and (match := _STATED_LABEL.match(source)) and not Path(source).exists():
-        stated = Stated(media_type=MediaType(match.group(1)))
+        stated = Stated(media_type=MediaType(match.group(1)), annotations=chooser.annotations)
         return [chooser.one_split(part_of(Path(match.group(2)), stated))]
     path = Path(source).expanduser()
     if path.suffix.lower() in (".yaml", ".yml") and path.is_file():
         return _catalogue_parts(path, chooser, seed)
-    return [chooser.one_split(part_of(path, Stated()))]
+    return [chooser.one_split(part_of(path, Stated(annotations=chooser.annotations)))]
 
 
 def _demo_part(chooser: _Chooser) -> Part:
     from gasdet.data.demo import ensure_demo
 
-    part = part_of(ensure_demo() / "manifest.csv", Stated(name=DEMO), form="csv")
+    stated = Stated(name=DEMO, annotations=chooser.annotations)
+    part = part_of(ensure_demo() / "manifest.csv", stated, form="csv")
     return replace(chooser, split=chooser.split or "test").one_split(part)
 
 
@@ -168,7 +177,8 @@ def _catalogue_parts(path: Path, chooser: _Chooser, seed: int) -> list[Part]:
     repeated = {name for name, times in Counter(entry.name for entry in chosen).items() if times > 1}
     parts = []
     for entry in chosen:
-        part = part_of(entry.path, entry.stated, form=expected_format(entry))
+        stated = replace(entry.stated, annotations=chooser.annotations)
+        part = part_of(entry.path, stated, form=expected_format(entry))
         if entry.name in repeated and entry.stated.media_type is not None:
             part.samples = [_below(sample, entry.stated.media_type) for sample in part.samples]
         if entry.max_samples is not None:
@@ -184,6 +194,7 @@ class _Chooser:
     split: str | None
     patterns: tuple[str, ...]
     modalities: Collection[Modality] | None
+    annotations: tuple[str, ...] = ()
 
     def wants_dataset(self, name: str) -> bool:
         folded = name.casefold()
@@ -244,6 +255,7 @@ def _below(sample: Sample, media_type: MediaType) -> Sample:
         pair=sample.pair,
         released=sample.released,
         skip=skip,
+        annotations=sample.annotations,
     )
 
 

@@ -15,7 +15,16 @@ from dataclasses import dataclass, replace
 from typing import IO, Any, Protocol
 
 from gasdet.data.building import Part, Stated, left_out_notes, make_sample, merge_repeated, unknown_modality
-from gasdet.data.columns import LABEL_NAMES, PATH_NAMES, Roles, first_named, modality_of_word, roles_of
+from gasdet.data.columns import (
+    LABEL_NAMES,
+    PATH_NAMES,
+    Roles,
+    annotated,
+    first_named,
+    modality_of_word,
+    no_annotations_notes,
+    roles_of,
+)
 from gasdet.data.labels import LABEL_WORDS, media_type_of_label, split_of_file
 from gasdet.data.listing import HEAD_BYTES, Entry, Listing, Problem, counted, modality_by_name
 from gasdet.data.names import ArchiveKind, printable, stem_of
@@ -176,13 +185,14 @@ def rows_samples(
         roles = replace(roles, label="")
     reader = _RowReader(roles, place, name, stated, file_split, shown)
     reader.filter_column = first_named(columns, [stated.filter_column])
+    reader.annotated = annotated(columns, stated.annotations)
     samples = list(reader.samples(rows))
     part = Part(name)
     part.samples = merge_repeated(samples, part.notes)
     if stated.media_type is None and not roles.label:
         part.unlabelled = f"{shown} has no label column (one of {LABEL_NAMES}), or an empty one"
     reader.check(shown)
-    part.notes += reader.notes()
+    part.notes += reader.notes() + no_annotations_notes(shown, stated.annotations, reader.annotated)
     return part
 
 
@@ -203,6 +213,7 @@ class _RowReader:
     def __init__(self, roles: Roles, place: Place, name: str, stated: Stated, file_split: str, shown: str) -> None:
         self.roles, self.place, self.name, self.stated = roles, place, name, stated
         self.file_split, self.shown, self.filter_column = file_split, shown, ""
+        self.annotated: dict[str, str] = {}
         self.unread_labels: Counter[str] = Counter()
         self.empty_labels = self.rows = self.missing = self.not_asked = self.other_modality = 0
 
@@ -274,6 +285,7 @@ class _RowReader:
             pair=printable(_text(row.cells.get(roles.pair))),
             released=printable(_text(row.cells.get(roles.released))) or stated.released,
             skip=skip,
+            annotations={name: _text(row.cells.get(column)).strip() for name, column in self.annotated.items()},
         )
 
     def _modality(self, row: Row, entry: Entry) -> Modality | None:

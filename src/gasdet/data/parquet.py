@@ -9,7 +9,16 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from gasdet.data.building import Part, Stated, left_out_notes, make_sample, unknown_modality
-from gasdet.data.columns import LABEL_NAMES, Roles, first_named, modality_of_column, modality_of_word, roles_of
+from gasdet.data.columns import (
+    LABEL_NAMES,
+    Roles,
+    annotated,
+    first_named,
+    modality_of_column,
+    modality_of_word,
+    no_annotations_notes,
+    roles_of,
+)
 from gasdet.data.labels import LABEL_WORDS, media_type_of_label, split_of_file, split_of_folder
 from gasdet.data.listing import HEAD_BYTES, Problem
 from gasdet.data.manifest import FolderPlace, Row, rows_samples
@@ -180,6 +189,7 @@ class _TableReader:
         self.roles: Roles = roles_of(plain, group=stated.group)
         self.class_names = _class_names(schema)
         self.filter_column = first_named(plain, [stated.filter_column])
+        self.annotated = annotated(plain, stated.annotations)
         for column in (stated.group, stated.filter_column):
             if column and not first_named(plain, [column]):
                 raise DataError(f"{self.shown} has no column {column}; it has {', '.join(plain)}.")
@@ -220,8 +230,8 @@ class _TableReader:
     def _batches(self) -> Iterator[list[dict[str, Any]]]:
         """Rows as dictionaries by leaf name; the bytes are left in the file."""
         wanted = [name for name in self.roles.named() if name]
-        if self.filter_column and self.filter_column not in wanted:
-            wanted.append(self.filter_column)
+        more = (self.filter_column, *self.annotated.values())
+        wanted += [name for name in dict.fromkeys(more) if name and name not in wanted]
         leaves = [*wanted, *(column.path_leaf for column in self.columns if column.path_leaf)]
         if not leaves:
             for group in range(self.file.metadata.num_row_groups):
@@ -274,6 +284,7 @@ class _TableReader:
             pair=self._text(cells, self.roles.pair),
             released=self._text(cells, self.roles.released) or self.stated.released,
             skip=skip,
+            annotations={name: self._text(cells, name_here).strip() for name, name_here in self.annotated.items()},
         )
 
     def _member(self, row: int, column: MediaColumn, path: str) -> str:
@@ -329,6 +340,7 @@ class _TableReader:
                 f"words are {LABEL_WORDS}."
             )
         part.notes += left_out_notes(self.stated, self.not_asked, self.other_modality, "row")
+        part.notes += no_annotations_notes(self.shown, self.stated.annotations, self.annotated)
         names = self.class_names.get(self.roles.label)
         if names:
             meant = ", ".join(f"{i} = {name}" for i, name in names.items())

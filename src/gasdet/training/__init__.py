@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from gasdet.training.building import recipe_of
     from gasdet.training.data import DataChoice, TrainingData, load_chosen_data, load_training_data
     from gasdet.training.options import TrainOptions
     from gasdet.training.recipe import Recipe
@@ -22,6 +23,7 @@ __all__ = [
     "load_chosen_data",
     "load_training_data",
     "process_rank",
+    "recipe_of",
     "train_detector",
 ]
 
@@ -32,6 +34,7 @@ _MODULES = {
     "load_training_data": "data",
     "TrainOptions": "options",
     "Recipe": "recipe",
+    "recipe_of": "building",
     "process_rank": "train",
     "train_detector": "train",
 }

@@ -39,7 +39,7 @@ class Ancestry:
         """
         if weights is None:
             return cls()
-        seen = seen_by(weights.path, weights.sha256)
+        seen = seen_by(weights.home, weights.sha256)
         if seen.path is None or not seen.parts:
             return cls("unknown", seen)
         record = read_json(seen.path) or {}

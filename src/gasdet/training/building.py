@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import torch
 
     from gasdet.bundle import ResolvedWeights
+    from gasdet.bundle.delta import Base
     from gasdet.training.options import TrainOptions
 
 
@@ -34,6 +35,8 @@ class Start:
         line: Scale and bias of the calibrator beside the trained weights, where it is a line on the margin and the first
             stage is a reward stage.
         file: What it was read from; None where the model brings all of its own.
+        base: What a delta of the training's result is a change of: the backbone, also where the trained weights go back to it;
+            else the trained weights. None where the model brings all of its own.
     """
 
     module: torch.nn.Module
@@ -41,6 +44,7 @@ class Start:
     trained: bool = False
     line: tuple[float, float] | None = None
     file: Path | None = None
+    base: Base | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,12 +98,21 @@ def choose(spec: DetectorSpec, dataset: Dataset, options: TrainOptions, progress
         recipe = with_reward(recipe, alone=options.weights is not None)
     recipe = recipe.with_settings(of_stages)
     weights = None
+    if options.bases and options.weights is None:
+        raise UsageError("--base is for a delta file that --weights names; a new training takes --backbone.")
     if options.weights is not None:
         if options.backbone is not None:
             raise UsageError("--weights brings its own backbone; leave --backbone out.")
         weights = resolve_weights(
-            spec, options.weights, demo_data=dataset.is_demo, offline=options.offline, notify=progress.note
+            spec,
+            options.weights,
+            demo_data=dataset.is_demo,
+            offline=options.offline,
+            bases=options.bases,
+            notify=progress.note,
         )
+        if options.bases and weights.delta is None:
+            raise UsageError(f"--base is for a delta file, and {options.weights} is none; leave it out.")
         # what the user sets, also where it is what the recipe says anyway
         bare = dataclasses.replace(stated, model={}, preprocessing={}).with_settings(common, options.recipe_files)
         recipe = dataclasses.replace(
@@ -141,6 +154,7 @@ def build(spec: DetectorSpec, chosen: Chosen, options: TrainOptions, progress: P
 
 def _trained(spec: DetectorSpec, chosen: Chosen, origin: str) -> Start:
     from gasdet.bundle import load_detector
+    from gasdet.bundle.delta import Base, base_on_record
 
     weights = chosen.weights
     assert weights is not None, "asked for trained weights only where some were chosen"
@@ -151,14 +165,16 @@ def _trained(spec: DetectorSpec, chosen: Chosen, origin: str) -> Start:
     folded = [name for name in detector.module.state_dict() if name.startswith("calibration.")]
     if folded:
         raise UsageError(
-            f"{weights.path} has a calibrator inside ({', '.join(folded)}): it was exported; start from the weights that it "
+            f"{weights.home} has a calibrator inside ({', '.join(folded)}): it was exported; start from the weights that it "
             "was exported from."
         )
     source = {"source": weights.source, "file_sha256": weights.sha256}
     from gasdet.training.objectives import calibration_line
 
     line = calibration_line(weights) if chosen.recipe.stage(0).kind == "reward" else None
-    return Start(detector.module.float(), source, trained=True, line=line, file=weights.path)
+    base = weights.delta.base if weights.delta else base_on_record(weights.path, weights.sha256)
+    base = base or Base("weights", weights.source, weights.sha256)
+    return Start(detector.module.float(), source, trained=True, line=line, file=weights.home, base=base)
 
 
 def _untrained(spec: DetectorSpec, recipe: Recipe, options: TrainOptions, progress: ProgressSink) -> Start:
@@ -166,6 +182,7 @@ def _untrained(spec: DetectorSpec, recipe: Recipe, options: TrainOptions, progre
     import torch
 
     from gasdet.bundle import resolve_weights
+    from gasdet.bundle.delta import Base
 
     path: Path | None = None
     source = {"source": "the model's own", "file_sha256": ""}
@@ -195,4 +212,5 @@ def _untrained(spec: DetectorSpec, recipe: Recipe, options: TrainOptions, progre
             module: torch.nn.Module = builder(path, **recipe.model)
     except (ValueError, TypeError) as error:
         raise WeightsError(f"{spec.name} cannot be built for the training: {error}") from error
-    return Start(module, source, file=path)
+    base = Base("backbone", source["source"], source["file_sha256"], recipe.model) if path else None
+    return Start(module, source, file=path, base=base)

@@ -60,8 +60,13 @@ class TrainingData:
     stored: FeatureSet | None = None
 
 
-def load_chosen_data(choice: DataChoice, modality: Modality) -> TrainingData:
+def load_chosen_data(choice: DataChoice, modality: Modality, *, annotations: Sequence[str] = ()) -> TrainingData:
     """The samples that the user names.
+
+    Args:
+        choice: What the user names.
+        modality: Samples of another known modality are left out.
+        annotations: ``Recipe.annotations`` of the detector that is trained.
 
     Raises:
         UsageError: The options do not go together.
@@ -82,13 +87,18 @@ def load_chosen_data(choice: DataChoice, modality: Modality) -> TrainingData:
         return _stored(choice.features, modality)
 
     if choice.train_csv is not None and not choice.val:
-        return _tables(choice, choice.train_csv, modality)
+        return _tables(choice, choice.train_csv, modality, annotations)
     if choice.train_csv is not None or choice.val_csv is not None:
         raise UsageError("--train-csv takes its validation data from --val-csv, and --data from --val.")
 
     def load(sources: Sequence[str | Path]) -> Dataset:
         return load_training_data(
-            sources, modality=modality, datasets=choice.datasets, limit=choice.limit, seed=choice.seed
+            sources,
+            modality=modality,
+            datasets=choice.datasets,
+            limit=choice.limit,
+            seed=choice.seed,
+            annotations=annotations,
         )
 
     return TrainingData(load(choice.data), load(choice.val) if choice.val else None)
@@ -101,6 +111,7 @@ def load_training_data(
     datasets: Sequence[str] = (),
     limit: int | None = None,
     seed: int = 0,
+    annotations: Sequence[str] = (),
 ) -> Dataset:
     """The samples that a training may use: everything that ``source`` has, of the demo data the train and val splits.
 
@@ -110,13 +121,22 @@ def load_training_data(
         datasets: Patterns of dataset names to keep.
         limit: At most so many samples of each of the demo's two splits, or of the whole.
         seed: Of the choice under ``limit``.
+        annotations: Columns whose cells the samples keep as ``Sample.annotations``.
 
     Raises:
         DataError: The source cannot be read.
     """
 
     def load(split: str | None) -> Dataset:
-        return load_data(source, split=split, datasets=datasets, limit=limit, seed=seed, modalities=(modality,))
+        return load_data(
+            source,
+            split=split,
+            datasets=datasets,
+            limit=limit,
+            seed=seed,
+            modalities=(modality,),
+            annotations=annotations,
+        )
 
     if source not in ("demo", ["demo"], ("demo",)):
         return load(None)
@@ -154,7 +174,7 @@ def balanced_rows(samples: Sequence[Sample], seed: int) -> list[int]:
     return sorted(row for own in rows for row in sorted(own, key=place)[:wanted])
 
 
-def _tables(choice: DataChoice, train: Path, modality: Modality) -> TrainingData:
+def _tables(choice: DataChoice, train: Path, modality: Modality, annotations: Sequence[str]) -> TrainingData:
     if choice.datasets:
         raise UsageError("--datasets chooses among the data sets of --data; a table of --train-csv is one.")
     dataset, val = load_csv_pair(
@@ -164,6 +184,7 @@ def _tables(choice: DataChoice, train: Path, modality: Modality) -> TrainingData
         limit=choice.limit,
         seed=choice.seed,
         modalities=(modality,),
+        annotations=annotations,
     )
     return TrainingData(dataset, val)
 

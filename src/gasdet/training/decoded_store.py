@@ -22,6 +22,7 @@ from gasdet.data.containers import container_state
 from gasdet.errors import DataError, RunError
 from gasdet.evaluation.pipeline import DecodePool, DecodeResult
 from gasdet.evaluation.progress import ProgressSink, Silent
+from gasdet.evaluation.regions import region_identity
 from gasdet.media import decoder_versions
 from gasdet.training.cache_folders import CacheFolder, prune
 from gasdet.training.decoded_index import DecodedIndex, Entry, IndexWriter
@@ -191,7 +192,7 @@ def decode_to_store(
     key = {
         "samples_sha256": hashlib.sha256("\n".join(sorted(identities)).encode()).hexdigest(),
         "preprocessing": {"modality": preprocessing.modality.value, **preprocessing.to_mapping()},
-        "versions": {"gasdet": __version__, **decoder_versions()},
+        "versions": {"gasdet": __version__, **decoder_versions(), **region_identity(preprocessing)},
     }
     folder = CacheFolder(root, key)
     count = 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from datetime import timedelta
 from typing import Any
@@ -71,21 +71,20 @@ class Processes:
         """Whether this process writes the files and talks to the user."""
         return self.rank == 0
 
-    def wrap(self, module: nn.Module, inputs: Callable[[], Tensor]) -> nn.Module:
+    def wrap(self, module: nn.Module, uses_all: Callable[[], bool]) -> nn.Module:
         """The module as it is called in training: with several processes, one that averages their gradients.
 
         Args:
-            module: Gives a tuple of tensors, or None in the place of one.
-            inputs: Gives some samples, with which to find out whether the module's output depends on all that is trained.
-                They are not asked for where there is one process.
+            module: Gives tensors by name.
+            uses_all: Whether what the module gives depends on all that is trained, in every step. It is not asked where
+                there is one process.
         """
         if self.count == 1:
             return module
         from accelerate.utils import DistributedDataParallelKwargs
 
-        # torch has to search for unused parameters in every step then, and complains where it did so for nothing
-        unused = not uses_all_parameters(module, inputs().to(self.device))
-        self._accelerator.ddp_handler = DistributedDataParallelKwargs(find_unused_parameters=unused)
+        # otherwise torch has to search for unused parameters in every step, and complains where it did so for nothing
+        self._accelerator.ddp_handler = DistributedDataParallelKwargs(find_unused_parameters=not uses_all())
         wrapped: nn.Module = self._accelerator.prepare_model(module)
         return wrapped
 
@@ -172,11 +171,11 @@ class Processes:
             self._scaler.load_state_dict(state)
 
 
-def uses_all_parameters(module: nn.Module, inputs: Tensor) -> bool:
-    """Whether what a module gives depends on all of its parameters that are trained. It is left in eval mode."""
-    outputs = [output.sum() for output in module.eval()(inputs) if output is not None]
+def uses_all_parameters(module: nn.Module, outputs: Mapping[str, Tensor]) -> bool:
+    """Whether what a module gave depends on all of its parameters that are trained."""
+    found = [output.sum() for output in outputs.values() if output.requires_grad]
     trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
-    return all(found is not None for found in torch.autograd.grad(outputs, trained, allow_unused=True))
+    return all(each is not None for each in torch.autograd.grad(found, trained, allow_unused=True))
 
 
 def autocast(device: torch.device, precision: Precision) -> AbstractContextManager[Any]:

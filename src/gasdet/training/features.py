@@ -17,6 +17,7 @@ from gasdet.data import read_source
 from gasdet.errors import GasdetError, MediaError, PluginError
 from gasdet.evaluation.pipeline import DecodePool
 from gasdet.evaluation.progress import ProgressSink, Silent
+from gasdet.evaluation.regions import region_identity
 from gasdet.evaluation.text import one_line
 from gasdet.training.decoded_store import Failure
 from gasdet.training.duplicates import digest
@@ -102,7 +103,7 @@ def feature_key(
         "model": dict(model),
         "preprocessing": {"modality": preprocessing.modality.value, **preprocessing.to_mapping()},
         "device": device,
-        "versions": training_versions(),
+        "versions": {**training_versions(), **region_identity(preprocessing)},
     }
 
 

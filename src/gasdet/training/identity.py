@@ -9,6 +9,7 @@ import json
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from gasdet.evaluation.environment import versions
 from gasdet.registry import load_target
@@ -32,7 +33,17 @@ def rows_sha256(samples: Iterable[Sample], digests: Mapping[str, str] | None = N
     """
     digest = hashlib.sha256()
     for s in samples:
-        row = (s.sample_id, s.label, s.weight, s.pair, s.dataset, s.group, (digests or {}).get(s.sample_id, ""))
+        row: list[Any] = [
+            s.sample_id,
+            s.label,
+            s.weight,
+            s.pair,
+            s.dataset,
+            s.group,
+            (digests or {}).get(s.sample_id, ""),
+        ]
+        if s.annotations:
+            row.append(dict(sorted(s.annotations.items())))
         digest.update(json.dumps(row).encode() + b"\n")
     return digest.hexdigest()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -27,16 +27,20 @@ class Batch:
         labels: int64 ``[B]``, 0 real and 1 synthetic.
         weights: float32 ``[B]``, the samples' weights in the loss.
         rows: int64 ``[B]``, positions in the samples that the batch was made from.
+        targets: ``[B, ...]``, what ``Recipe.targets`` made of each sample, floating-point ones float32; None where the recipe
+            has none, and in validation.
     """
 
     inputs: Tensor
     labels: Tensor
     weights: Tensor
     rows: Tensor
+    targets: Tensor | None = None
 
     def to(self, device: torch.device | str) -> Batch:
         """The batch with its tensors on a device."""
-        return Batch(*(getattr(self, name).to(device) for name in ("inputs", "labels", "weights", "rows")))
+        columns = (self.inputs.to(device), self.labels.to(device), self.weights.to(device), self.rows.to(device))
+        return Batch(*columns, targets=None if self.targets is None else self.targets.to(device))
 
 
 class TrainingInputs(Protocol):
@@ -66,10 +70,19 @@ class ModelOutput:
     Attributes:
         logits: float32 ``[B, 2]`` or ``[B, 3]``, (real, synthetic[, semisynthetic]).
         embeddings: float32 ``[B, D]`` where an objective asked for them.
+        outputs: Everything that ``forward_with_outputs`` gave, by name, where an objective asked for it; floating-point ones
+            float32.
     """
 
     logits: Tensor
     embeddings: Tensor | None = None
+    outputs: Mapping[str, Tensor] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, found: Mapping[str, Tensor]) -> ModelOutput:
+        """From what a module gave by name, in float32 whatever the precision of the forward pass was."""
+        outputs = {name: value.float() if value.is_floating_point() else value for name, value in found.items()}
+        return cls(outputs["logits"], outputs.get("embeddings"), outputs)
 
 
 class Sampler(Protocol):
@@ -96,6 +109,8 @@ class Objective(Protocol):
     """What a stage of the training makes small."""
 
     needs_embeddings: bool
+    needs_outputs: bool
+    """Whether it takes all of what ``forward_with_outputs`` gives."""
 
     def parameters(self) -> Iterable[nn.Parameter]:
         """Parameters of its own that are trained too, e.g. the centres of a center loss."""

@@ -68,7 +68,7 @@ class Judge:
         """The line of a model in eval mode: ``val_loss``, ``val_METRIC``, and with several datasets their losses.
 
         Args:
-            model: Takes a batch's inputs, gives logits and embeddings or None.
+            model: Takes a batch's inputs, gives ``logits`` by name.
             moment: When in the training this is, in words, for a message.
 
         Raises:
@@ -117,7 +117,7 @@ class Judge:
         found: Tensor | None = None
         for batch in self._part.batches(self._batches, epoch=1, augment=False):
             with self._processes.autocast():
-                logits, _ = model(batch.inputs.to(self._processes.device))
+                logits = model(batch.inputs.to(self._processes.device))["logits"]
             logits = logits.float().cpu()
             if found is None:
                 found = torch.zeros(len(self._part.samples), logits.shape[1])

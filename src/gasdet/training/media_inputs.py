@@ -19,6 +19,7 @@ from gasdet.evaluation.pipeline import DecodePool, DecodeResult
 from gasdet.training.decoded_store import DecodedSet, stacked
 from gasdet.training.feature_inputs import aligned, sample_weights
 from gasdet.training.interfaces import Batch
+from gasdet.training.targets import Targets
 from gasdet.types import Sample
 
 Array = npt.NDArray[Any]
@@ -37,6 +38,7 @@ class MediaInputs:
     Args:
         decoded: Samples, with their store or without one.
         augment: Applied to every sample where ``batches`` is told to; None for none.
+        targets: Makes every batch's targets, from the arrays before augmentation; None for none.
         threads: That make batches.
         ahead: Batches that are made before they are asked for.
         workers: Decode processes, where there is no store.
@@ -50,6 +52,7 @@ class MediaInputs:
         decoded: DecodedSet,
         *,
         augment: Augment | None = None,
+        targets: Targets | None = None,
         threads: int = 1,
         ahead: int = 4,
         workers: int = 2,
@@ -60,6 +63,7 @@ class MediaInputs:
         self.samples: Sequence[Sample] = decoded.samples
         self._decoded = decoded
         self._augment = augment
+        self._targets = targets
         self._threads = threads
         self._ahead = ahead
         self._workers = workers
@@ -72,7 +76,9 @@ class MediaInputs:
         """One batch for each list of rows, in their order, prepared ahead. Leaving the iterator early is safe.
 
         Raises:
-            DataError: The arrays of a batch differ in shape, or a sample could be decoded before and cannot now.
+            DataError: The arrays of a batch differ in shape, a sample could be decoded before and cannot now, or it has no
+                usable target.
+            PluginError: The function that makes targets does not return what it must.
         """
         change = self._augment if augment else None
         waiting: deque[Future[Batch]] = deque()
@@ -106,19 +112,24 @@ class MediaInputs:
                     yield rows, [_array(samples[result.index], result) for result in islice(results, len(rows))]
 
     def _batch(self, rows: Rows, arrays: list[Array] | None, change: Augment | None, epoch: int) -> Batch:
-        store = self._decoded.store
-        if store is not None and change is None:
+        store, targets = self._decoded.store, None
+        if store is not None and change is None and self._targets is None:
             inputs = store.gather(self._decoded.rows[rows])
         else:
             if store is not None:
                 arrays = [store.array(place) for place in self._decoded.rows[rows].tolist()]
             assert arrays is not None, "without a store the arrays come from the decode processes"
+            if self._targets is not None:
+                targets = self._targets.batch(arrays, [self.samples[row] for row in rows.tolist()])
             if change is not None:
                 names = self._names
                 arrays = [change(array, names[row], epoch) for array, row in zip(arrays, rows.tolist(), strict=True)]
             inputs = stacked(arrays)
         numbers = torch.from_numpy(rows)
-        return Batch(aligned(torch.from_numpy(inputs)), self._labels[numbers], self._weights[numbers], numbers)
+        columns = (self._labels[numbers], self._weights[numbers], numbers)
+        return Batch(
+            aligned(torch.from_numpy(inputs)), *columns, targets=targets if targets is None else aligned(targets)
+        )
 
 
 def _array(sample: Sample, result: DecodeResult) -> Array:

@@ -18,12 +18,16 @@ from gasdet.training.augmentation import check_augmentation
 from gasdet.training.distributed import autocast, check_precision
 from gasdet.training.reward_objective import RewardObjective, RewardSettings
 from gasdet.training.supervised import SupervisedObjective
+from gasdet.training.targets import target_function
 from gasdet.training.trainable import check_trainable
 from gasdet.types import Modality
 
 if TYPE_CHECKING:
     from gasdet.training.interfaces import Batch, Objective, TrainingInputs
     from gasdet.training.recipe import Recipe
+
+METHODS = ("forward", "classify")
+"""What a module computes logits with: from media, and from features."""
 
 
 def check_stages(recipe: Recipe, module: nn.Module, modality: Modality, device: torch.device) -> None:
@@ -44,22 +48,28 @@ def check_stages(recipe: Recipe, module: nn.Module, modality: Modality, device: 
         if stage.kind == "reward":
             RewardSettings.from_mapping(stage.reward)
         else:
-            offered = hasattr(module, "forward_with_embeddings") or hasattr(module, "classify_with_embeddings")
-            SupervisedObjective(stage, 2 if offered else None)
+            found = {
+                gives for gives in ("embeddings", "outputs") for m in METHODS if hasattr(module, f"{m}_with_{gives}")
+            }
+            SupervisedObjective(stage, 2 if found else None, offers_outputs="outputs" in found)
+        if stage.uses_targets:
+            target_function(stage.targets)
     if hasattr(module, "set_standardisation") and not hasattr(module, "features"):
         raise PluginError("the model offers set_standardisation and no features, which it would standardise.")
 
 
 def embedding_dim(module: nn.Module, inputs: TrainingInputs) -> int | None:
     """D of the embeddings that the module offers for such inputs; None where it offers none."""
-    name = "classify_with_embeddings" if inputs.from_features else "forward_with_embeddings"
-    if not hasattr(module, name):
-        return None
+    name = METHODS[inputs.from_features]
     device = next(module.parameters()).device
+    batch = next(iter(inputs.batches([[0]], epoch=1, augment=False)))
     with torch.no_grad():
-        for batch in inputs.batches([[0]], epoch=1, augment=False):
-            return int(getattr(module, name)(batch.inputs.to(device))[1].shape[1])
-    raise AssertionError("one batch was asked for")
+        if hasattr(module, f"{name}_with_embeddings"):
+            return int(getattr(module, f"{name}_with_embeddings")(batch.inputs.to(device))[1].shape[1])
+        if hasattr(module, f"{name}_with_outputs"):
+            embeddings = getattr(module, f"{name}_with_outputs")(batch.inputs.to(device)).get("embeddings")
+            return None if embeddings is None else int(embeddings.shape[1])
+    return None
 
 
 def objective_for(
@@ -85,7 +95,8 @@ def objective_for(
         UsageError: The reference is no better than chance.
     """
     if stage.kind != "reward":
-        return SupervisedObjective(stage, embedding_dim(module, validation)), None
+        offered = hasattr(module, f"{METHODS[validation.from_features]}_with_outputs")
+        return SupervisedObjective(stage, embedding_dim(module, validation), offers_outputs=offered), None
     reference = copy.deepcopy(module).requires_grad_(False).eval().to(device)
     if stage.channels_last and not validation.from_features:
         reference.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -116,7 +127,7 @@ def calibration_line(weights: Any) -> tuple[float, float] | None:
     from gasdet.evaluation.calibration import calibrator_of
 
     try:
-        found = find_calibrator(weights.path, weights.sha256)
+        found = find_calibrator(weights.home, weights.sha256)
     except CalibratorError as error:
         why = str(error).rpartition("; ")[0] or str(error).rstrip(".")
         raise CalibratorError(

@@ -22,6 +22,7 @@ class TrainOptions:
         recipe_files: YAML files that change it before them.
         reward: Append a stage that tunes for the combined score; with ``weights``, make it the only stage.
         weights: A trained detector to start from, as ``gasdet evaluate --weights`` takes it; None for a new head.
+        bases: Of ``weights`` that are a delta file: files of which one is its base.
         backbone: A file, or ``hf-hub:owner/name[@revision]/FILE``. None takes the detector's first published backbone,
             or what the recipe says for demo data.
         val_fraction: Over the recipe's own, for data without a validation split; None leaves it.
@@ -44,6 +45,7 @@ class TrainOptions:
     reward: bool = False
     weights: str | None = None
     backbone: str | None = None
+    bases: tuple[str, ...] = ()
     val_fraction: float | None = None
     split_by: SplitBy = "stated"
     hold_out: tuple[str, ...] = ()

@@ -6,6 +6,7 @@ import dataclasses
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -30,6 +31,7 @@ from gasdet.training.features import FeatureSet, extract_features, feature_key
 from gasdet.training.identity import plugin_sha256, rows_sha256
 from gasdet.training.media_inputs import MediaInputs
 from gasdet.training.splits import Split
+from gasdet.training.targets import Targets
 from gasdet.training.usable import UsableSamples
 from gasdet.types import DetectorSpec, Preprocessing, Sample
 
@@ -67,8 +69,11 @@ class Prepared:
 
 
 def uses_features(recipe: Recipe, module: torch.nn.Module) -> bool:
-    """Whether a stage trains on cached features: a frozen backbone, whose input is the same in every epoch."""
-    same_input = not recipe.augmentation and not recipe.training_preprocessing
+    """Whether a stage trains on cached features: a frozen backbone, whose input is the same in every epoch.
+
+    Targets are made from decoded media, so that a stage with targets trains on these.
+    """
+    same_input = not recipe.augmentation and not recipe.training_preprocessing and not recipe.uses_targets
     offered = hasattr(module, "features") and hasattr(module, "classify")
     return recipe.trainable == "head" and recipe.cache_features and same_input and offered
 
@@ -131,6 +136,11 @@ class Preparation:
                     f"--features has vectors of a frozen backbone, and this training changes more than the head "
                     f"(trainable = {recipe.trainable}); train on media with --data."
                 )
+            if recipe.uses_targets:
+                raise UsageError(
+                    "--features has vectors, and the targets of this training are made from media; train on media with --data, "
+                    "or without targets (--set targets='')."
+                )
             return self._from_vectors(recipe, self._stored)
         if uses_features(recipe, module):
             return self._from_features(recipe, module)
@@ -145,7 +155,7 @@ class Preparation:
                 (self._split.train, self._split.validation), _sides(stored.failures, self._split), strict=True
             )
         ]
-        return self._assembled(recipe, parts, FeatureInputs, {"kind": "stored features"})
+        return self._assembled(recipe, parts, (FeatureInputs, FeatureInputs), {"kind": "stored features"})
 
     def _from_features(self, recipe: Recipe, module: torch.nn.Module) -> Prepared:
         preprocessing, device = self._chosen.preprocessing, str(self._processes.device)
@@ -157,7 +167,7 @@ class Preparation:
         computed = sum(part.computed for part in parts)
         total = sum(len(part.samples) for part in parts)
         record = {"kind": "features", **key, "computed": computed, "from_cache": total - computed}
-        return self._assembled(recipe, parts, FeatureInputs, record)
+        return self._assembled(recipe, parts, (FeatureInputs, FeatureInputs), record)
 
     def _extracted(self, module: torch.nn.Module, key: Mapping[str, Any], device: str) -> list[FeatureSet]:
         """The features of both parts, of the samples that the training uses."""
@@ -207,17 +217,24 @@ class Preparation:
             )
         threads = max(1, min(4, available_cpus() // self._processes.count))
 
-        def inputs(part: DecodedSet) -> MediaInputs:
+        targets = Targets(recipe.targets, trained) if recipe.uses_targets else None
+        for name in recipe.annotations if targets else ():
+            if not any(name in sample.annotations for sample in train):
+                self._tell(f"no training sample has the annotation {name}, which the recipe asks for")
+
+        def inputs(part: DecodedSet, *, training: bool) -> MediaInputs:
             return MediaInputs(
                 part,
                 augment=augment,
+                targets=targets if training else None,
                 threads=threads,
                 workers=self._options.worker_count,
                 decode_timeout=self._options.decode_timeout,
             )
 
         record = {"kind": "media", "preprocessing": trained.to_mapping(), "stored": parts[0].store is not None}
-        return self._assembled(recipe, parts, inputs, record, digests)
+        inputs_of = (partial(inputs, training=True), partial(inputs, training=False))
+        return self._assembled(recipe, parts, inputs_of, record, digests)
 
     def _decoded(self, samples: Sequence[Sample], preprocessing: Preprocessing) -> DecodedSet:
         """Samples decoded, once in a session for each preprocessing, of which the training part has its own or none."""
@@ -254,13 +271,14 @@ class Preparation:
         self,
         recipe: Recipe,
         parts: Sequence[Any],
-        inputs: Callable[[Any], TrainingInputs],
+        inputs_of: tuple[Callable[[Any], TrainingInputs], Callable[[Any], TrainingInputs]],
         source: Mapping[str, Any],
         digests: Mapping[str, str] | None = None,
     ) -> Prepared:
         """Duplicates dropped, failures told, classes checked and balanced.
 
-        ``digests`` are those of both parts by sample id, where a part's own may be of another preprocessing.
+        ``inputs_of`` make the inputs of the two parts. ``digests`` are those of both parts by sample id, where a part's own may
+        be of another preprocessing.
         """
         train, validation = parts
         if digests is None:
@@ -279,7 +297,8 @@ class Preparation:
             train = _rows_of(train, rows)
         used = {s.sample_id for s in (*train.samples, *validation.samples)}
         known = {name: digest for name, digest in digests.items() if name in used}
-        return Prepared(inputs(train), inputs(validation), known, failures, len(duplicates.dropped), away, source)
+        both = inputs_of[0](train), inputs_of[1](validation)
+        return Prepared(*both, known, failures, len(duplicates.dropped), away, source)
 
     def _check_classes(self, parts: Sequence[Any], failures: Sequence[Sequence[Failure]], dropped: int) -> None:
         for name, part, failed in zip(PARTS, parts, failures, strict=True):

@@ -31,7 +31,8 @@ class Recipe:
             an untrained head. A backbone that does not fit is a ValueError. Where features are cached it offers
             ``features(x) -> [B, F]`` and ``classify(features) -> [B, 2]``, with ``set_standardisation(mean, std)`` if it
             standardises them. Where a loss takes embeddings it offers ``forward_with_embeddings(x) -> (logits, embeddings)``
-            (and ``classify_with_embeddings(features)`` where features are cached).
+            (and ``classify_with_embeddings(features)`` where features are cached); where one takes outputs,
+            ``forward_with_outputs(x, targets=None) -> dict`` (and ``classify_with_outputs(features, targets=None)``).
         head: Name prefixes of the tensors of the head. Everything else is the backbone.
         needs_backbone: Whether ``builder`` needs a backbone file: the detector's first published one, unless the user names
             another.
@@ -45,6 +46,12 @@ class Recipe:
             whole name matches).
         losses: Registered losses with their weights; their sum is made small.
         loss_options: Options of single losses, by name.
+        targets: Import path ``"package.module:function"`` of ``function(array, sample, sample_rate) -> ndarray``: what the
+            module and the losses on outputs are told of a training sample besides its label. It gets the pixels or the waveform
+            as decoded, before augmentation, not to be written to, and the sampling rate in Hz of a waveform (None for pixels);
+            what it returns has one shape for arrays of one shape. Batches of the training part then have ``targets``. Features
+            are not cached in a stage with targets.
+        annotations: Columns of a manifest whose cells the samples of a training keep as ``Sample.annotations``.
         optimiser: Adam, Adam with decoupled weight decay, or SGD with Nesterov momentum.
         betas: Of Adam; the first is the momentum of SGD.
         learning_rate: Of everything trainable, at its highest.
@@ -91,6 +98,8 @@ class Recipe:
     lora: Mapping[str, Any] = field(default_factory=dict)
     losses: Mapping[str, float] = field(default_factory=lambda: {"cross_entropy": 1.0})
     loss_options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    targets: str = ""
+    annotations: tuple[str, ...] = ()
     optimiser: Optimiser = "adam"
     betas: tuple[float, float] = (0.9, 0.999)
     learning_rate: float = 1e-3
@@ -122,7 +131,9 @@ class Recipe:
     reference: str = ""
 
     def __post_init__(self) -> None:
-        for name in ("head", "betas", "augmentation", "stages"):
+        if self.targets is None:  # what YAML reads where nothing is said
+            object.__setattr__(self, "targets", "")
+        for name in ("head", "betas", "augmentation", "annotations", "stages"):
             if isinstance(value := getattr(self, name), list):  # YAML knows no tuples
                 object.__setattr__(self, name, tuple(value))
         check_fields({f.name: getattr(self, f.name) for f in dataclasses.fields(self)})
@@ -134,6 +145,11 @@ class Recipe:
     def stage_count(self) -> int:
         """How many stages the training has, at least one."""
         return len(self.stages) or 1
+
+    @property
+    def uses_targets(self) -> bool:
+        """Whether training batches have targets; a reward stage's have none."""
+        return bool(self.targets) and self.kind == "supervised"
 
     def stage(self, number: int) -> Recipe:
         """The recipe of one stage, counted from 0: its own fields over the common ones, without stages.
@@ -148,7 +164,8 @@ class Recipe:
     @classmethod
     def settable(cls) -> tuple[str, ...]:
         """The fields that a user may change."""
-        return tuple(f.name for f in dataclasses.fields(cls) if f.name not in ("builder", "head", "demo", "reference"))
+        own = ("builder", "head", "annotations", "demo", "reference")
+        return tuple(f.name for f in dataclasses.fields(cls) if f.name not in own)
 
     @classmethod
     def stage_fields(cls) -> tuple[str, ...]:

@@ -34,6 +34,10 @@ def _is_text(value: Any) -> bool:
     return isinstance(value, str) and bool(value)
 
 
+def _is_import_path(value: Any) -> bool:
+    return _is_text(value) and ":" in value
+
+
 def _is_names(value: Any) -> bool:
     return isinstance(value, tuple) and bool(value) and all(_is_text(name) for name in value)
 
@@ -72,7 +76,7 @@ _SWITCH: Check = (lambda value: isinstance(value, bool), "true or false")
 _MAPPING: Check = (_is_mapping, "a mapping of names to values")
 
 FIELDS: dict[str, Check] = {
-    "builder": (lambda value: _is_text(value) and ":" in value, 'an import path "package.module:function"'),
+    "builder": (lambda value: _is_import_path(value), 'an import path "package.module:function"'),
     "head": (_is_names, "a list of name prefixes, at least one"),
     "needs_backbone": _SWITCH,
     "model": _MAPPING,
@@ -90,6 +94,8 @@ FIELDS: dict[str, Check] = {
         lambda value: _is_mapping(value) and all(_is_mapping(options) for options in value.values()),
         "a mapping of losses to their options",
     ),
+    "targets": (lambda value: value == "" or _is_import_path(value), 'an import path "package.module:function", or ""'),
+    "annotations": (lambda value: value == () or _is_names(value), "a list of names of columns"),
     "optimiser": _one_of("optimiser"),
     "betas": (lambda value: _is_pair(value, lambda beta: 0 <= beta < 1), "two numbers from 0 to below 1"),
     "learning_rate": _ABOVE_0,

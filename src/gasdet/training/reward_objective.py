@@ -94,6 +94,7 @@ class RewardObjective:
     """
 
     needs_embeddings = False
+    needs_outputs = False
 
     def __init__(
         self, recipe: Recipe, reference: Callable[[Batch], Tensor], *, scale: float = 1.0, bias: float = 0.0

@@ -27,6 +27,7 @@ from gasdet.training.checkpoint import (
     unpack_optimiser,
     unpack_rng,
 )
+from gasdet.training.dependence import settle_outputs, tell_progress, uses_all
 from gasdet.training.distributed import Processes
 from gasdet.training.ema import Ema
 from gasdet.training.interfaces import Batch, ModelOutput, Objective, Sampler, TrainingInputs
@@ -92,8 +93,14 @@ class Stage:
             module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if hasattr(objective, "to"):
             objective.to(processes.device)
-        caller = ModelCaller(module, from_features=train.from_features, with_embeddings=objective.needs_embeddings)
-        self.caller, self.model = caller, processes.wrap(caller, lambda: _first_sample(validation))
+        self.judged = ModelCaller(module, from_features=train.from_features)
+        self.caller = ModelCaller(
+            module,
+            from_features=train.from_features,
+            with_embeddings=objective.needs_embeddings,
+            with_outputs=objective.needs_outputs,
+        )
+        self.model = processes.wrap(self.caller, lambda: self._uses_all(validation))
         self.own_parameters = list(objective.parameters())
         self.parameters = [*(p for group in groups for p in group["params"]), *self.own_parameters]
         self.optimiser = make_optimiser([*groups, *objective_groups(objective, recipe)], recipe)
@@ -107,6 +114,13 @@ class Stage:
         self.unchecked_adapters = recipe.trainable == "lora"
         self.interruption = Interruption()
         self.saved_at = time.monotonic()
+
+    def _uses_all(self, validation: TrainingInputs) -> bool:
+        """Whether every step gives every trained parameter a gradient, for the wrapping for several processes."""
+        device = self.processes.device
+        if self.objective.needs_outputs:
+            return settle_outputs(self.caller, self.objective, self.recipe, self.train, device)
+        return uses_all(self.caller, validation, device)
 
     def run(self, folder: Path, stage: int, saved: Saved | None, save_every: float, progress: ProgressSink) -> Position:
         """Train until the end, from the beginning or from a checkpoint."""
@@ -176,13 +190,15 @@ class Stage:
         for group in self.optimiser.param_groups:
             group["lr"] = group["initial_lr"] * factor
         weights = [batch.weights.sum().item() if counts else 0.0 for batch, counts in parts]
+        progress = min(1.0, position.step / self.total)
+        tell_progress(self.module, progress)
         late = processes.is_main and time.monotonic() - self.saved_at >= self.save_every
         total, save_now = processes.sum([sum(weights), float(late)])
         for number, ((batch, _), weight) in enumerate(zip(parts, weights, strict=True), start=1):
             # DDP divides by the number of processes
             share = weight * processes.count / total if total else 0.0
             with processes.unsynchronised(self.model, last=number == len(parts)):
-                self._backward(batch, weight, share)
+                self._backward(batch, weight, share, progress)
         if self.unchecked_adapters:
             check_adapters(self.module)
             self.unchecked_adapters = False
@@ -194,21 +210,22 @@ class Stage:
             self.ema.update(position.step)
         return bool(save_now)
 
-    def _backward(self, batch: Batch, weight: float, share: float) -> None:
+    def _backward(self, batch: Batch, weight: float, share: float, progress: float) -> None:
         """Forward and backward pass of a part of a batch, whose loss counts for ``share`` of the whole."""
         batch = batch if self.processes.device.type == "cpu" else batch.to(self.processes.device)
         if self.channels_last and batch.inputs.ndim == 4:
             # for the objective too, whose reference is to round as the model does
             batch = replace(batch, inputs=batch.inputs.contiguous(memory_format=torch.channels_last))
         with self.processes.autocast():
-            logits, embeddings = self.model(batch.inputs)
-        output = ModelOutput(logits.float(), None if embeddings is None else embeddings.float())
+            found = self.model(batch.inputs, batch.targets)
+        output = ModelOutput.of(found)
         if not weight:
             # nothing of it counts, and a mean over no weight is no number; other processes wait for the gradients
-            given = [each.sum() for each in (output.logits, output.embeddings) if each is not None]
+            read = self.caller.kept or ("logits", "embeddings")
+            given = [each.sum() for name, each in output.outputs.items() if name in read and each.requires_grad]
             self.processes.backward(torch.stack(given).sum() * 0)
             return
-        loss, logged = self.objective(output, batch, min(1.0, self.position.step / self.total))
+        loss, logged = self.objective(output, batch, progress)
         value = loss.item()
         if not math.isfinite(value):
             raise RunError(
@@ -250,7 +267,7 @@ class Stage:
         self.module.eval()
         with own_random_numbers(self.processes.device), self.ema.in_place() if self.ema else nullcontext():
             with self.interruption.waiting():
-                line.update(self.judge(self.caller, f"step {position.step} of stage {self.number}"))
+                line.update(self.judge(self.judged, f"step {position.step} of stage {self.number}"))
             better = self.judge.better(line, position.best)
             if better and self.processes.is_main:
                 self.checkpoints.write_best(position.step, self.tensors)
@@ -336,8 +353,3 @@ class Stage:
                 f"the checkpoint was computed with {values['threads']} threads and goes on with {torch.get_num_threads()}: "
                 "the last bits of the result may differ"
             )
-
-
-def _first_sample(part: TrainingInputs) -> Tensor:
-    """A batch's inputs, of one sample."""
-    return next(iter(part.batches([[0]], epoch=1, augment=False))).inputs

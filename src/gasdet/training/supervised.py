@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,9 @@ from gasdet.registry import load_registry, load_target
 from gasdet.training.interfaces import Batch, ModelOutput
 from gasdet.training.recipe import Recipe
 
+Input = Literal["logits", "embeddings", "outputs"]
+"""What a loss is a function of, which the name of its first parameter says; logits where that is another name."""
+
 
 @dataclass(frozen=True, slots=True)
 class LossTerm:
@@ -24,8 +27,8 @@ class LossTerm:
     Attributes:
         name: As registered.
         weight: In the sum.
-        function: Called with logits or embeddings, labels, and weights where it takes them.
-        on_embeddings: Which of the two it takes.
+        function: Called with logits, embeddings or all outputs, labels, and weights where it takes them.
+        takes: Which of the three it takes.
         takes_weights: Whether it takes the samples' weights.
         module: The same, where it is a module with a state.
     """
@@ -33,13 +36,17 @@ class LossTerm:
     name: str
     weight: float
     function: Callable[..., Tensor]
-    on_embeddings: bool
+    takes: Input
     takes_weights: bool
     module: nn.Module | None
 
     def __call__(self, output: ModelOutput, labels: Tensor, weights: Tensor) -> Tensor:
         """The loss of a batch, unweighted."""
-        given = output.embeddings if self.on_embeddings else output.logits
+        given: Any = output.logits
+        if self.takes == "embeddings":
+            given = output.embeddings
+        elif self.takes == "outputs":
+            given = _Outputs(output.outputs, self.name)
         return self.function(given, labels, weights) if self.takes_weights else self.function(given, labels)
 
 
@@ -48,18 +55,21 @@ class SupervisedObjective:
 
     Attributes:
         needs_embeddings: Whether one of them takes embeddings.
+        needs_outputs: Whether one of them takes all outputs, or the module the targets.
         terms: The losses.
     """
 
-    def __init__(self, recipe: Recipe, embedding_dim: int | None = None) -> None:
+    def __init__(self, recipe: Recipe, embedding_dim: int | None = None, *, offers_outputs: bool = True) -> None:
         """Load the losses.
 
         Args:
             recipe: With ``losses`` and ``loss_options``.
             embedding_dim: D of the model's embeddings, where it offers any.
+            offers_outputs: Whether the model gives all its outputs by name.
 
         Raises:
-            UsageError: A loss or an option is unknown or unusable, or a loss needs embeddings that the model does not offer.
+            UsageError: A loss or an option is unknown or unusable, or a loss needs embeddings or outputs that the model does
+                not offer.
             PluginError: A loss cannot be imported.
         """
         if not recipe.losses:
@@ -74,7 +84,15 @@ class SupervisedObjective:
             for name, weight in recipe.losses.items()
         )
         self._device = torch.device("cpu")
-        self.needs_embeddings = any(term.on_embeddings for term in self.terms)
+        self.needs_embeddings = any(term.takes == "embeddings" for term in self.terms)
+        on_outputs = [f"the loss {term.name} works" for term in self.terms if term.takes == "outputs"]
+        on_outputs += [f"targets = {recipe.targets!r} works"] if recipe.uses_targets else []
+        self.needs_outputs = bool(on_outputs)
+        if on_outputs and not offers_outputs:
+            raise UsageError(
+                f"{on_outputs[0]} on a model's outputs by name, and this model offers no forward_with_outputs (or, where "
+                "features are cached, no classify_with_outputs); leave it out."
+            )
 
     def to(self, device: torch.device | str) -> None:
         """Move the losses' own parameters and buffers to a device."""
@@ -116,7 +134,7 @@ class SupervisedObjective:
         found = [
             term.weight * self._where_it_is(term, logits, labels, weights)
             for term in self.terms
-            if not term.on_embeddings
+            if term.takes == "logits"
         ]
         return torch.stack(found).sum() if found else None
 
@@ -144,6 +162,20 @@ class SupervisedObjective:
                 )
 
 
+class _Outputs(dict[str, Tensor]):
+    """Outputs for a loss, which asks for some of them."""
+
+    def __init__(self, found: Mapping[str, Tensor], loss: str) -> None:
+        super().__init__(found)
+        self._loss = loss
+
+    def __missing__(self, name: str) -> Tensor:
+        raise UsageError(
+            f"the loss {self._loss} takes the output {name!r}, which this model does not give here; it gives "
+            f"{', '.join(sorted(self))}."
+        )
+
+
 def _load_term(name: str, weight: float, own: Mapping[str, Any], embedding_dim: int | None) -> LossTerm:
     spec = load_registry().component("loss", name).spec
     target = load_target(spec.target)
@@ -161,11 +193,12 @@ def _load_term(name: str, weight: float, own: Mapping[str, Any], embedding_dim: 
     else:
         _check_options(name, target, options, positional=2)
         function, signature = partial(target, **options), inspect.signature(target)
-    on_embeddings = next(iter(signature.parameters)) == "embeddings"
-    if on_embeddings and embedding_dim is None:
+    first = next(iter(signature.parameters), "")
+    takes: Input = first if first in ("embeddings", "outputs") else "logits"  # type: ignore[assignment]
+    if takes == "embeddings" and embedding_dim is None:
         raise UsageError(_no_embeddings(name))
-    term = LossTerm(name, weight, function, on_embeddings, "weights" in signature.parameters, module)
-    if module is None:
+    term = LossTerm(name, weight, function, takes, "weights" in signature.parameters, module)
+    if module is None and takes != "outputs":  # which outputs there are is known when there is a batch
         _try(term, embedding_dim)
     return term
 
@@ -175,7 +208,7 @@ def _check_options(name: str, target: Any, options: Mapping[str, Any], *, positi
     try:
         signature.bind(*[None] * positional, **options)
     except TypeError:
-        inputs = ("logits", "embeddings", "labels", "weights", "embedding_dim")
+        inputs = ("logits", "embeddings", "outputs", "labels", "weights", "embedding_dim")
         known = ", ".join(p for p in signature.parameters if p not in inputs) or "none"
         raise UsageError(
             f"loss_options.{name}: the loss does not take {', '.join(sorted(options))}; its options: {known}."

@@ -7,7 +7,7 @@ import hashlib
 import os
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from gasdet.training.preparing import Preparation, Prepared
     from gasdet.training.record import Trained
     from gasdet.training.splits import Split
+    from gasdet.training.trainable import ParameterCounts
 
 
 def process_rank() -> int:
@@ -124,6 +125,7 @@ class _Training:
         from gasdet.training.record import Trained, check_same, configuration
         from gasdet.training.sampling import check_sampling, make_sampler
         from gasdet.training.splits import split_samples
+        from gasdet.training.trainable import parameter_counts
 
         options, data, spec = self._options, self._data, self._spec
         chosen = choose(spec, data.dataset, options, self._progress)
@@ -145,6 +147,7 @@ class _Training:
         if not options.allow_training_data:
             ancestry.check(split.validation)
         check_stages(recipe, start.module, spec.modality, self._processes.device)
+        counts = [parameter_counts(start.module, recipe.stage(number)) for number in range(recipe.stage_count)]
         for number in range(recipe.stage_count):
             check_sampling(recipe.stage(number), split.train, split.validation)
             make_sampler(recipe.stage(number), split.train)
@@ -165,10 +168,12 @@ class _Training:
             if options.restart:
                 clear(self._out)  # nothing is left to be checked before decoding
             self._record = self._begin(stored, asked)
-        self._tell(split)
+        self._tell(split, counts)
         preparation = Preparation(spec, chosen, split, options, self._processes, self._progress, self._out, data.stored)
         with self._resumable():
             prepared, results = self._stages(chosen, start, preparation, asked, ancestry)
+        for told, counted in zip(results, counts, strict=True):
+            told["parameters"] = dataclasses.asdict(counted)
         if not self._processes.is_main:
             return Trained(self._out / WEIGHTS_NAME, {})
         return self._finish(chosen, start, split, prepared, results, ancestry)
@@ -192,10 +197,12 @@ class _Training:
         write_json(self._out / TRAIN_NAME, record)
         return record
 
-    def _tell(self, split: Split) -> None:
+    def _tell(self, split: Split, counts: Sequence[ParameterCounts]) -> None:
         self._progress.note(
             f"training on {len(split.train)} samples, choosing the weights on {len(split.validation)} ({split.how})"
         )
+        for number, of_stage in enumerate(counts):
+            self._progress.note(f"stage {number} {of_stage}" if len(counts) > 1 else str(of_stage))
         for note in (*self._data.dataset.notes, *(self._data.val.notes if self._data.val else ()), *split.notes):
             self._progress.note(note)
         for reason, count in split.left_out.items():
@@ -320,6 +327,7 @@ class _Training:
             "seconds": round(before + seconds, 2),
             "recipe": chosen.recipe.to_mapping(),
             "weights_from" if start.trained else "backbone": dict(start.source),
+            "base": start.base.to_mapping() if start.base else None,
             "reference_calibration": list(start.line) if start.line else None,
             "features": dict(prepared.source),
             "data": data,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -22,34 +23,63 @@ LORA_DEFAULTS = {
 
 
 class ModelCaller(nn.Module):
-    """A module with one ``forward`` for all that a training calls, so that it can be wrapped for several processes."""
+    """A module with one ``forward`` for all that a training calls, so that it can be wrapped for several processes.
 
-    def __init__(self, module: nn.Module, *, from_features: bool, with_embeddings: bool) -> None:
-        """Choose the method: ``forward`` or ``classify``, with or without embeddings.
+    Attributes:
+        module: The recipe's module.
+        kept: Names of the outputs that are differentiated, the others being detached; None for all.
+    """
+
+    def __init__(
+        self, module: nn.Module, *, from_features: bool, with_embeddings: bool = False, with_outputs: bool = False
+    ) -> None:
+        """Choose the method: ``forward`` or ``classify``, alone, with embeddings, or with all outputs.
 
         Args:
             module: A recipe's module.
             from_features: Whether the inputs are features.
-            with_embeddings: Whether embeddings are asked for.
+            with_embeddings: Whether embeddings are asked for. A module that offers all outputs only is asked for these.
+            with_outputs: Whether all outputs are asked for; embeddings are then among them.
 
         Raises:
             PluginError: The module does not offer the method.
         """
         super().__init__()
         self.module = module
-        name = ("classify" if from_features else "forward") + ("_with_embeddings" if with_embeddings else "")
+        self.kept: frozenset[str] | None = None
+        plain = "classify" if from_features else "forward"
+        name, self._gives = plain, "logits"
+        if with_outputs or (with_embeddings and not hasattr(module, f"{plain}_with_embeddings")):
+            name, self._gives = f"{plain}_with_outputs", "outputs"
+        elif with_embeddings:
+            name, self._gives = f"{plain}_with_embeddings", "embeddings"
         if not hasattr(module, name):
+            name = f"{plain}_with_embeddings" if with_embeddings and not with_outputs else name
             raise PluginError(f"the model ({type(module).__name__}) offers no {name}, which this training needs.")
+        self._required = {"logits", "embeddings"} if with_embeddings else {"logits"}
         # not module.forward, which would leave out hooks
         self._method: Callable[..., Any] = module.__call__ if name == "forward" else getattr(module, name)
-        self._with_embeddings = with_embeddings
 
-    def forward(self, inputs: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Logits, and embeddings or None."""
-        if self._with_embeddings:
+    def forward(self, inputs: Tensor, targets: Tensor | None = None) -> dict[str, Tensor]:
+        """What the module gives, by name: ``logits``, ``embeddings`` where they are asked for, or all of its outputs.
+
+        Raises:
+            PluginError: ``forward_with_outputs`` gives no logits, or no embeddings where they are asked for.
+        """
+        if self._gives == "logits":
+            return {"logits": self._method(inputs)}
+        if self._gives == "embeddings":
             logits, embeddings = self._method(inputs)
-            return logits, embeddings
-        return self._method(inputs), None
+            return {"logits": logits, "embeddings": embeddings}
+        outputs: dict[str, Tensor] = self._method(inputs, targets)
+        if missing := self._required - set(outputs):
+            raise PluginError(
+                f"the outputs of the model ({type(self.module).__name__}) have no {' and no '.join(sorted(missing))}, which "
+                f"this training needs; they have {', '.join(sorted(outputs))}."
+            )
+        if self.kept is None:
+            return outputs
+        return {name: value if name in self.kept else value.detach() for name, value in outputs.items()}
 
 
 def make_trainable(module: nn.Module, recipe: Recipe) -> tuple[nn.Module, list[ParameterGroup]]:
@@ -96,7 +126,8 @@ def check_trainable(module: nn.Module, recipe: Recipe) -> None:
 
     Raises:
         PluginError: The module has no head under the recipe's names.
-        UsageError: There is no LayerNorm, or no Linear layer of the expression's names.
+        UsageError: There is no LayerNorm, no Linear layer of the expression's names, or an adapter would be on a layer that the
+            module calls not adaptable.
     """
     if recipe.trainable == "lora":
         _adapted_layers(module, recipe)
@@ -105,6 +136,44 @@ def check_trainable(module: nn.Module, recipe: Recipe) -> None:
         raise PluginError(
             f"the model has no parameters of a head under {', '.join(recipe.head)}, which its recipe names."
         )
+
+
+@dataclass(frozen=True, slots=True)
+class ParameterCounts:
+    """How much of a model a stage trains.
+
+    Attributes:
+        trained: Numbers that the optimiser changes; of low-rank adapters, theirs and not those of the layers that they are on.
+        of: All parameters of the model, without adapters.
+        trainable: Which part of it that is, as the recipe calls it.
+    """
+
+    trained: int
+    of: int
+    trainable: str
+
+    def __str__(self) -> str:
+        return f"trains {self.trained:,} of {self.of:,} parameters ({self.trainable})"
+
+
+def parameter_counts(module: nn.Module, recipe: Recipe) -> ParameterCounts:
+    """What ``make_trainable`` will make trainable, without a change to the module.
+
+    Args:
+        module: As the recipe's builder gave it, or as the stage before left it.
+        recipe: Of the stage.
+
+    Raises:
+        UsageError: Nothing matches, as in ``check_trainable``.
+        PluginError: The module's ``not_adaptable`` is no mapping.
+    """
+    wanted = _wanted_names(module, recipe)
+    trained = sum(p.numel() for name, p in module.named_parameters() if name in wanted)
+    if recipe.trainable == "lora":
+        rank = int({**LORA_DEFAULTS, **recipe.lora}["rank"])
+        for name in _adapted_layers(module, recipe):
+            trained += rank * sum(module.get_parameter(f"{name}.weight").shape)  # A is [rank, in], B is [out, rank]
+    return ParameterCounts(trained, sum(p.numel() for p in module.parameters()), recipe.trainable)
 
 
 def set_training_mode(module: nn.Module, recipe: Recipe) -> None:
@@ -198,6 +267,19 @@ def _adapted_layers(module: nn.Module, recipe: Recipe) -> list[str]:
     if not targets:
         example = ", ".join(linear[:4]) or "none"
         raise UsageError(f"no Linear layer outside the head has a name like {expression!r}; there are: {example}.")
+    refused = getattr(module, "not_adaptable", {})
+    if not isinstance(refused, Mapping):
+        raise PluginError(
+            f"not_adaptable of the model ({type(module).__name__}) must map names of layers to reasons, and is a "
+            f"{type(refused).__name__}."
+        )
+    for name in targets:
+        if name in refused:
+            left = [other for other in linear if other not in refused][:4]
+            raise UsageError(
+                f"an adapter on {name} would train nothing: {str(refused[name]).rstrip('.')}; choose other layers with "
+                f"lora.targets, e.g. {', '.join(left) or 'none is left, so that another trainable is needed'}."
+            )
     return targets
 
 

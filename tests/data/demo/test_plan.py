@@ -105,12 +105,15 @@ def test_names_do_not_tell_the_label(modality: str, rows: list[Row]) -> None:
     assert 0.4 < roc_auc_score(label, number % 2) < 0.6
 
 
-def test_descriptions_say_where_the_breaths_are(rows: list[Row]) -> None:
+def test_the_manifest_says_where_the_breaths_are(rows: list[Row]) -> None:
     audio = [row for row in rows if row["modality"] == "audio"]
-    assert all("breaths" in row["description"] for row in audio)
+    assert not any(row["breath_mask"] for row in rows if row["modality"] != "audio")
+    assert all(re.fullmatch(r"(\d+\.\d\d-\d+\.\d\d( |$))*", row["breath_mask"]) for row in audio)
     by_group: dict[str, dict[str, int]] = {}
     for row in audio:
-        spans = re.findall(r"\d+\.\d\d-\d+\.\d\d", row["description"])
+        spans = [tuple(map(float, span.split("-"))) for span in row["breath_mask"].split()]
+        assert all(0 <= start < end for start, end in spans)
+        assert spans == sorted(spans)
         by_group.setdefault(row["group"], {})[row["label"]] = len(spans)
     generator_of = {row["group"]: row["generator"] for row in audio if row["label"] == "synthetic"}
     lost = {generator_of[g] for g, count in by_group.items() if count["synthetic"] < count["real"]}

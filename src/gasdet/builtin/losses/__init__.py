@@ -1,10 +1,10 @@
-"""Training losses, each a pure function of a batch that returns a scalar tensor, and one module with centres of its own.
+"""Training losses of logits, each a pure function of a batch that returns a scalar tensor.
 
 What they share, and docs/losses.md explains:
 
 * Logits are ``[B, 2]`` (real, synthetic) or ``[B, 3]`` (real, synthetic, semisynthetic), of any float dtype; a third class is
   folded into synthetic as it is for the metrics, so that every loss is a function of P(synthetic) alone. Labels are ``[B]``,
-  0 real or 1 synthetic. Embeddings are ``[B, D]``.
+  0 real or 1 synthetic.
 * Half-precision inputs are computed on in float32, under autocast as well.
 * Weights ``[B]`` are at least 0; None counts each sample once. A sample of weight 0 is as if absent; where all are, the value
   is 0 (1 for ``soft_mcc``).
@@ -13,22 +13,14 @@ What they share, and docs/losses.md explains:
 
 from __future__ import annotations
 
-from gasdet.builtin.losses.centers import Center, center
 from gasdet.builtin.losses.classification import brier, cross_entropy, focal, focal_brier
-from gasdet.builtin.losses.pairs import alignment, contrastive, positive_supcon, uniformity
 from gasdet.builtin.losses.score import combined_score, soft_mcc
 
 __all__ = [
-    "Center",
-    "alignment",
     "brier",
-    "center",
     "combined_score",
-    "contrastive",
     "cross_entropy",
     "focal",
     "focal_brier",
-    "positive_supcon",
     "soft_mcc",
-    "uniformity",
 ]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -36,25 +35,6 @@ def signed_margins(logits: Tensor, labels: Tensor) -> Tensor:
     return torch.where(labels.bool(), margin, -margin)
 
 
-def unit(embeddings: Tensor, labels: Tensor) -> Tensor:
-    """``[B, D]``, at least float32: the embeddings divided by their lengths; a vector of zeros stays one.
-
-    Raises:
-        ValueError: The shapes do not fit.
-    """
-    if embeddings.ndim != 2 or labels.shape != embeddings.shape[:1]:
-        raise ValueError(
-            f"A loss takes embeddings [B, D] and labels [B], not {tuple(embeddings.shape)} and {tuple(labels.shape)}."
-        )
-    return F.normalize(_precise(embeddings), dim=1)
-
-
-def cosines(units: Tensor) -> Tensor:
-    """``[B, B]``: the Gram matrix u_i . u_j. Autocast would compute it in 16 bits, so it is switched off for it."""
-    with torch.autocast(units.device.type, enabled=False):
-        return units @ units.T
-
-
 def sample_weights(weights: Tensor | None, like: Tensor) -> Tensor:
     """``[B]`` in the dtype of ``like``: the weights, or ones.
 
@@ -72,11 +52,6 @@ def weighted_mean(values: Tensor, weights: Tensor) -> Tensor:
     """Scalar: sum(w v) / sum(w) over all elements; 0, with a gradient of 0, where all weights are 0 (or there are none)."""
     total = weights.sum()
     return (values * weights).sum() / torch.where(total > 0, total, torch.ones_like(total))
-
-
-def pair_weights(weights: Tensor) -> Tensor:
-    """``[B, B]``: w_i w_j above the diagonal and 0 elsewhere, so that each unordered pair counts once."""
-    return torch.outer(weights, weights).triu(diagonal=1)
 
 
 def _precise(values: Tensor) -> Tensor:

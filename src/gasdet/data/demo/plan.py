@@ -24,7 +24,7 @@ from gasdet.data.demo.seeds import stream
 from gasdet.data.demo.voice_generators import GENERATORS as VOICE_GENERATORS
 
 SPLITS = ("train", "val", "test")
-COLUMNS = ("path", "label", "modality", "generator", "split", "group", "difficulty", "description")
+COLUMNS = ("path", "label", "modality", "generator", "split", "group", "difficulty", "breath_mask", "description")
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,19 +107,20 @@ def _rows(scene: Scene) -> Iterable[tuple[str, ...]]:
     generator = next(g for g in part.generators if g.name == scene.generator)
     common = (scene.split, scene.group)
     yield (
-        scene.real_path, "real", scene.modality, device.name, *common, "",
-        f"{device.name}: {device.summary}{_breaths(scene, synthetic=False)}",
+        scene.real_path, "real", scene.modality, device.name, *common, "", _breaths(scene, synthetic=False),
+        f"{device.name}: {device.summary}",
     )  # fmt: skip
     yield (
         scene.synthetic_path, "synthetic", scene.modality, generator.name, *common, generator.difficulty,
-        f"{generator.name}: {generator.summary}; strength {scene.strength:.4f}; imitates {device.name}"
-        f"{_breaths(scene, synthetic=True)}",
+        _breaths(scene, synthetic=True),
+        f"{generator.name}: {generator.summary}; strength {scene.strength:.4f}; imitates {device.name}",
     )  # fmt: skip
 
 
 def _breaths(scene: Scene, *, synthetic: bool) -> str:
-    """Where the breaths of a recording are, for detectors that learn from them."""
+    """Where the breaths of a recording are, in seconds, for detectors that learn from them; empty where it has none."""
     if scene.modality != "audio":
         return ""
-    spans = " ".join(f"{start:.2f}-{end:.2f}" for start, end in recordings.breaths(scene, synthetic))
-    return f"; breaths at seconds {spans}" if spans else "; no breaths"
+    spans = ((f"{start:.2f}", f"{end:.2f}") for start, end in recordings.breaths(scene, synthetic))
+    # a file may end as a breath begins
+    return " ".join(f"{start}-{end}" for start, end in spans if start != end)
