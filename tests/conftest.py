@@ -72,6 +72,23 @@ def collision_site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return _install(tmp_path_factory.mktemp("collision"), "gasdet-testcollision")
 
 
+@pytest.fixture(scope="session")
+def region_site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for PYTHONPATH with one plugin, testregion, whose preprocessor ``faces`` finds red pixels."""
+    return _install(tmp_path_factory.mktemp("region"), "gasdet-testregion")
+
+
+@pytest.fixture
+def with_regions(with_plugins: Path, region_site: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The plugins of ``with_plugins`` and testregion, in this process and in those that it starts."""
+    from gasdet.registry import load_registry
+
+    monkeypatch.syspath_prepend(str(region_site))
+    monkeypatch.setenv("GASDET_PLUGINS", "testimage,testaudio,testregion")
+    load_registry.cache_clear()
+    return region_site
+
+
 @pytest.fixture
 def with_plugins(plugin_site: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The same plugins installed for this process: the four of ``plugin_site`` and the core's own, no others."""

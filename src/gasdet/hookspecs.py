@@ -34,7 +34,7 @@ hookimpl: pluggy.HookimplMarker = pluggy.HookimplMarker(PROJECT)
 
 @hookspec
 def register_preprocessors(register: Callable[[ComponentSpec], None]) -> None:
-    """Register ways to turn a decoded image, clip or recording into a model's input array."""
+    """Register what finds the part of a picture that a model gets, such as a face; the core's own decode files."""
 
 
 @hookspec

@@ -111,6 +111,34 @@ def test_a_plugin_that_ignores_tensors_is_refused(plugin: Plugin, image_model: s
     assert load_detector(*plugin(code, tensors), origin="p").name == "some"
 
 
+RENAMED = (
+    "model.load_state_dict({k.removeprefix('published.'): v for k, v in load_file(weights_path).items()})\n"
+    "    return model\n\n\n"
+    "def is_foreign(names):\n"
+    "    return all(name.startswith('published.') for name in names)\n"
+)
+
+
+def test_a_plugin_answers_for_a_file_with_its_publishers_names(
+    plugin: Plugin, image_model: str, tensors_for: Tensors
+) -> None:
+    code = image_model.replace("model.load_state_dict(load_file(weights_path))\n    return model\n", RENAMED)
+    tensors = tensors_for("image")
+    renamed = {f"published.{name}": tensor for name, tensor in tensors.items()}
+    published = load_detector(*plugin(code, renamed), origin="p")
+    own = load_detector(*plugin(code, tensors), origin="p")
+    assert np.array_equal(published.logits(BATCH), own.logits(BATCH))
+    assert any("4 tensors that w.safetensors does not name" in note for note in published.notes)
+    assert own.notes == ()
+    # one that it does not call foreign is held to its names; one whose values do not arrive is refused all the same
+    with pytest.raises(WeightsError, match=r"4 missing: .*4 unexpected"):
+        load_detector(*plugin(code.replace("is_foreign", "other"), renamed), origin="p")
+    ignoring = code.replace("for k, v in load", "for k, v in model.state_dict().items() if load")
+    ignoring = ignoring.replace("load_file(weights_path).items()}", "load_file(weights_path)}")
+    with pytest.raises(WeightsError, match=r"load_model of some did not load .*: the values of none"):
+        load_detector(*plugin(ignoring, renamed), origin="p")
+
+
 def test_a_plugin_that_never_loads_its_weights_is_refused(plugin: Plugin, image_model: str) -> None:
     code = image_model.replace("    model.load_state_dict(load_file(weights_path))\n", "")
     with pytest.raises(

@@ -25,17 +25,20 @@ from gasdet.evaluation.processors import share_processors
 share_processors()  # before anything below imports torch
 
 from gasdet.api.calibrating import calibrate
-from gasdet.api.choosing import Calibrators, Choice, Weights, load
+from gasdet.api.choosing import Bases, Calibrators, Choice, Weights, load
+from gasdet.api.deltas import export_delta
 from gasdet.api.detecting import THRESHOLD, Detection, detect, iterate_detections
 from gasdet.api.evaluating import evaluate
 from gasdet.api.exporting import export
 from gasdet.bundle import Detector
+from gasdet.bundle.completing import Written
 from gasdet.bundle.export import Export
 from gasdet.evaluation.options import RunOptions
 from gasdet.evaluation.run import Run
 
 __all__ = [
     "THRESHOLD",
+    "Bases",
     "Calibrators",
     "Choice",
     "Detection",
@@ -44,10 +47,12 @@ __all__ = [
     "Run",
     "RunOptions",
     "Weights",
+    "Written",
     "calibrate",
     "detect",
     "evaluate",
     "export",
+    "export_delta",
     "iterate_detections",
     "load",
 ]

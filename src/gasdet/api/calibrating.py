@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from gasdet.api.choosing import Choice, Weights
+from gasdet.api.choosing import Bases, Choice, Weights
 from gasdet.api.evaluating import evaluate
 from gasdet.bundle.calibration import CALIBRATOR_NAME, CalibratorError, CalibratorFile, write_calibrator
+from gasdet.bundle.delta import complete_sha256_of
 from gasdet.bundle.hub import HUB_SCHEME
-from gasdet.bundle.weights import PACKAGE_SCHEME, sha256_of
+from gasdet.bundle.weights import PACKAGE_SCHEME
 from gasdet.cachedir import cache_dir
 from gasdet.errors import DataError, UsageError
 from gasdet.evaluation.calibrating import DEFAULT_TEST_FRACTION, ScoredSamples, fit_calibrator, join_copies, made_worse
@@ -34,6 +35,7 @@ def calibrate(
     datasets: Sequence[str] = (),
     limit: int | None = None,
     weights: Weights = None,
+    base: Bases = (),
     method: str = "temperature",
     fpr: Sequence[float] = (),
     test: str | Path | Sequence[str | Path] | None = None,
@@ -43,6 +45,7 @@ def calibrate(
     allow_training_data: bool = False,
     force: bool = False,
     seed: int = 0,
+    faces: bool = False,
     trust_code: bool = False,
     offline: bool = False,
     options: RunOptions | None = None,
@@ -54,14 +57,15 @@ def calibrate(
 
     Args:
         run: A finished run, whose records are fitted on. None scores ``data`` with ``detector`` first. With a run, what is
-            only about scoring (``data``, ``limit``, ``weights``, ``run_out``, ``trust_code``, device, dtype and batch size in
-            ``options``) is refused.
+            only about scoring (``data``, ``limit``, ``weights``, ``run_out``, ``trust_code``, ``faces``, device, dtype and
+            batch size in ``options``) is refused.
         detector: Of the run, by name (not needed where it has one); or what is to score ``data``: a name or a bundle's path.
         data: The calibration split, as for ``evaluate``.
         split: Only this split of ``data``, or of the run.
         datasets: Patterns of dataset names to keep.
         limit: At most so many samples.
         weights: Of the detector, as for ``evaluate``.
+        base: Of weights that are a delta file, as for ``evaluate``.
         method: Name of a calibrator component.
         fpr: False positive rates to store thresholds for.
         test: Other samples for the report: a run's folder, or (with ``detector`` and ``data``) data.
@@ -72,6 +76,7 @@ def calibrate(
         allow_training_data: Fit even on samples that the detector is known to have been trained or selected on.
         force: Write even a calibrator that makes both NLL and Brier score worse on samples that it was not fitted on.
         seed: Of the choice of the groups that are kept back, and of the bootstrap.
+        faces: Score the largest face of each image or frame instead of the whole.
         trust_code: Allow a bundle's model.py to run.
         offline: Fetch nothing.
         options: Device, batch size, workers, bootstrap resamples.
@@ -91,15 +96,17 @@ def calibrate(
     if (run is None) == (data is None):
         raise UsageError("give a finished run to calibrate on, or a detector and data to score, and not both.")
     if run is not None:
-        _refuse_scoring(options, limit=limit, weights=weights, run_out=run_out, trust_code=trust_code)
+        _refuse_scoring(options, limit=limit, weights=weights, run_out=run_out, trust_code=trust_code, faces=faces)
 
     def scored(source: Any, **of_data: Any) -> Run:
         return evaluate(
             [detector] if detector is not None else None,
             source,
             weights=weights,
+            base=base,
             calibrator=False,
             seed=seed,
+            faces=faces,
             trust_code=trust_code,
             offline=offline,
             options=options,
@@ -132,16 +139,16 @@ def calibrate(
             f"{opened.path}: the weights that this run was made with are not at {told['path']} any more (sha256 "
             f"{samples.weights_sha256[:16]}…); bring them back, or name with --out where the calibrator is to lie."
         )
-    notes = []
+    notes = ["Fitted on the scores of face crops: it is for --faces."] if faces else []
     if allow_training_data:
-        notes = ["Whether the detector was trained or selected on these samples was not asked, on demand."]
+        notes += ["Whether the detector was trained or selected on these samples was not asked, on demand."]
     else:
         unknown, contents = _refuse_seen(opened, samples, options, sink)
         samples = join_copies(samples, contents)
         if judged is not None and test_samples is not None:
             _refuse_seen(judged, test_samples, options, sink)
         if unknown and not at_hand:
-            notes = ["Whether the detector was trained on these samples could not be checked: its weights are gone."]
+            notes += ["Whether the detector was trained on these samples could not be checked: its weights are gone."]
     fitted = fit_calibrator(
         samples,
         method=method,
@@ -180,7 +187,7 @@ def _refuse_scoring(options: RunOptions, **given: Any) -> None:
 def _at_hand(run: Run, weights: Mapping[str, Any], sha256: str) -> bool:
     """Whether the file that a run's detector was loaded from is still where it was, and the same."""
     path = Path(weights["path"])
-    return path.is_file() and sha256_of(path) == sha256
+    return path.is_file() and complete_sha256_of(path) == sha256
 
 
 def _opened(test: str | Path | Sequence[str | Path]) -> Run | None:
@@ -197,7 +204,7 @@ def _refuse_other_weights(path: Path, sha256: str) -> None:
         CalibratorError: It would.
     """
     beside = sorted(path.parent.glob("*.safetensors")) if path.name == CALIBRATOR_NAME else []
-    if beside and all(sha256_of(file) != sha256 for file in beside):
+    if beside and all(complete_sha256_of(file) != sha256 for file in beside):
         raise CalibratorError(
             f"{path}: the calibrator is for weights with the sha256 {sha256[:16]}…, and {beside[0].name} beside it is another "
             "file; name another with --out."

@@ -23,6 +23,9 @@ Chosen: TypeAlias = Registered[DetectorSpec] | Detector
 Weights: TypeAlias = str | Mapping[str, str] | None
 """``--weights`` for every detector, or by detector name; the empty name is for all that are not named."""
 
+Bases: TypeAlias = str | Path | Sequence[str | Path]
+"""``--base``: what the delta files among the weights are changes of. Each takes the file that has the SHA-256 it states."""
+
 Calibrators: TypeAlias = bool | str | Path | Sequence[str | Path]
 """True takes each detector's calibrator.json beside its weights, where there is one; False takes none; a file (or several)
 goes to the detector whose weights it was fitted for, and the others have theirs as with True. A detector that is handed over
@@ -52,7 +55,7 @@ class ChosenCalibrators:
         weights = detector.weights
         found = next((file for file in self.files if file.weights_sha256 == weights.sha256), None)
         if found is None and self._automatic:
-            found = find_calibrator(weights.path, weights.sha256)
+            found = find_calibrator(weights.home, weights.sha256)
         if found is not None:
             calibrator_of(found)  # now, and not when the first sample is scored
             detector.calibrator = found
@@ -87,6 +90,7 @@ def load(
     detector: str | Path,
     weights: str | None = None,
     *,
+    base: Bases = (),
     trust_code: bool = False,
     offline: bool = False,
     demo_data: bool = False,
@@ -100,6 +104,7 @@ def load(
             GASBench's format.
         weights: ``"demo"``, a named release, the path of a safetensors file, or ``hf-hub:owner/name[@revision]/FILE``. None
             takes the default release; bundles bring their own.
+        base: Of a delta file: the file that it is a change of. Empty looks where the delta says.
         trust_code: Allow a bundle's model.py to run. Its check is no sandbox.
         offline: Fetch nothing.
         demo_data: The detector is for the demo data, where demo weights are a fitting default.
@@ -121,7 +126,10 @@ def load(
         loaded = calibrators.attach(load_bundle(detector, trust_code=trust_code), sink)
     else:
         entry = load_registry().detector(detector)
-        loaded = _load_registered(entry, weights, calibrators, offline=offline, demo_data=demo_data, sink=sink)
+        loaded = _load_registered(
+            entry, weights, calibrators, bases=base_texts(base), offline=offline, demo_data=demo_data, sink=sink
+        )
+    _check_bases_used(base_texts(base), [loaded])
     calibrators.check_used([loaded])
     return loaded
 
@@ -151,6 +159,21 @@ def choose(
     return chosen
 
 
+def base_texts(bases: Bases) -> tuple[str, ...]:
+    """Files and hub ids as ``resolve_weights`` takes them."""
+    return (str(bases),) if isinstance(bases, str | Path) else tuple(map(str, bases))
+
+
+def _check_bases_used(bases: Sequence[str], loaded: Sequence[Detector]) -> None:
+    """Refuse a base where nothing is completed from one.
+
+    Raises:
+        UsageError: No detector runs with a delta file.
+    """
+    if bases and all(detector.weights.given is None for detector in loaded):
+        raise UsageError(f"the base {bases[0]} is for delta files, and none of the weights here is one; leave it out.")
+
+
 def name_of(chosen: Chosen) -> str:
     """The detector's name."""
     return chosen.spec.name if isinstance(chosen, Registered) else chosen.name
@@ -166,6 +189,7 @@ def load_chosen(
     weights: Weights,
     present: Collection[Modality | None],
     *,
+    bases: Bases = (),
     calibrators: ChosenCalibrators,
     lenient: bool,
     demo_data: bool,
@@ -193,11 +217,23 @@ def load_chosen(
             continue
         choice = wanted.get(item.qualified, wanted.get(item.spec.name, wanted.get("")))
         try:
-            loaded.append(_load_registered(item, choice, calibrators, offline=offline, demo_data=demo_data, sink=sink))
+            loaded.append(
+                _load_registered(
+                    item,
+                    choice,
+                    calibrators,
+                    bases=base_texts(bases),
+                    offline=offline,
+                    demo_data=demo_data,
+                    sink=sink,
+                )
+            )
         except GasdetError as error:
             if not lenient:
                 raise
             sink.note(f"Left out {item.spec.name}: {error}")
+    if not lenient:
+        _check_bases_used(base_texts(bases), loaded)
     calibrators.check_used(loaded)
     return loaded
 
@@ -207,11 +243,12 @@ def _load_registered(
     weights: str | None,
     calibrators: ChosenCalibrators,
     *,
+    bases: Sequence[str],
     offline: bool,
     demo_data: bool,
     sink: ProgressSink,
 ) -> Detector:
-    resolved = resolve_weights(entry.spec, weights, demo_data=demo_data, offline=offline, notify=sink.note)
+    resolved = resolve_weights(entry.spec, weights, demo_data=demo_data, offline=offline, bases=bases, notify=sink.note)
     if resolved.message:
         sink.note(resolved.message)
     return calibrators.attach(load_detector(entry.spec, resolved, origin=entry.plugin.origin), sink)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import compress
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-from gasdet.api.choosing import Calibrators, Choice, ChosenCalibrators, Weights, choose, load_chosen
+from gasdet.api.choosing import Bases, Calibrators, Choice, ChosenCalibrators, Weights, choose, load_chosen
+from gasdet.api.faces import check_faces, with_faces
+from gasdet.api.heatmaps import Heatmaps
 from gasdet.bundle import Detector
 from gasdet.data import read_head, samples_of_files
 from gasdet.errors import MediaError, UsageError
@@ -72,6 +74,8 @@ class Detection:
     calibrator: str = ""
     low: float = THRESHOLD
     high: float = THRESHOLD
+    heatmap_file: str = ""
+    details: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
     @property
     def verdict(self) -> Literal["real", "synthetic", "undecided"] | None:
@@ -88,9 +92,13 @@ def detect(
     detectors: Sequence[Choice] | None = None,
     *,
     weights: Weights = None,
+    base: Bases = (),
     calibrator: Calibrators = True,
     abstain: Thresholds | None = None,
     fpr: float | None = None,
+    faces: bool = False,
+    windows: bool = True,
+    heatmap: str | Path | None = None,
     trust_code: bool = False,
     offline: bool = False,
     options: RunOptions | None = None,
@@ -103,10 +111,15 @@ def detect(
         detectors: None takes every installed detector for the modalities at hand that has real weights (or those that
             ``weights`` names); the others are noted and left out.
         weights: For every detector, or by detector name. Demo weights are used only where they are named here.
+        base: Of weights that are delta files: the files that they are changes of. Empty looks where the deltas say.
         calibrator: True applies the calibrator.json beside a detector's weights, where there is one; False none; or files.
         abstain: Thresholds (low, high): between them the verdict is ``undecided``. None is 0.5 for both.
         fpr: Take the threshold that each detector's calibrator stores for this false positive rate: ``synthetic`` above it,
             ``undecided`` between 0.5 and it.
+        faces: Give detectors of images and clips the largest face of each picture instead of the whole of it.
+        windows: Score a recording that is longer than a detector's window in windows, and take the mean of their margins;
+            False takes the one window that an evaluation takes.
+        heatmap: A folder for heat maps over pictures, from detectors that give them.
         trust_code: Allow the model.py of bundles to run.
         offline: Fetch nothing.
         options: Device, batch size, workers, decode timeout.
@@ -125,9 +138,13 @@ def detect(
             given,
             detectors,
             weights=weights,
+            base=base,
             calibrator=calibrator,
             abstain=abstain,
             fpr=fpr,
+            faces=faces,
+            windows=windows,
+            heatmap=heatmap,
             trust_code=trust_code,
             offline=offline,
             options=options,
@@ -141,9 +158,13 @@ def iterate_detections(
     detectors: Sequence[Choice] | None = None,
     *,
     weights: Weights = None,
+    base: Bases = (),
     calibrator: Calibrators = True,
     abstain: Thresholds | None = None,
     fpr: float | None = None,
+    faces: bool = False,
+    windows: bool = True,
+    heatmap: str | Path | None = None,
     trust_code: bool = False,
     offline: bool = False,
     options: RunOptions | None = None,
@@ -152,6 +173,8 @@ def iterate_detections(
     """As ``detect``, one result after the other as they are ready, in the same order."""
     sink = progress or Silent()
     _check_thresholds(abstain, fpr)
+    if faces:
+        check_faces()
     calibrators = ChosenCalibrators(calibrator)
     dataset = samples_of_files(paths)
     for note in dataset.notes:
@@ -162,17 +185,31 @@ def iterate_detections(
         chosen,
         weights,
         present,
+        bases=base,
         calibrators=calibrators,
         lenient=detectors is None,
         demo_data=False,
         offline=offline,
         sink=sink,
     )
+    heatmaps = None if heatmap is None else Heatmaps(heatmap)
+    if heatmaps is not None:
+        heatmaps.prepare(loaded, sink)
+    if faces:
+        loaded = with_faces(loaded)
     thresholds = {detector.name: abstain or _thresholds(detector, fpr) for detector in loaded}
     by_name = {detector.name: detector for detector in loaded}
     taken = {detector.modality for detector in loaded}
     scored = [s.modality in taken and s.skip is None for s in dataset.samples]
-    records = score_samples(loaded, list(compress(dataset.samples, scored)), options or RunOptions(), progress)
+    records = score_samples(
+        loaded,
+        list(compress(dataset.samples, scored)),
+        options or RunOptions(),
+        progress,
+        details=True,
+        windows=windows,
+        observe=heatmaps.observe if heatmaps is not None else None,
+    )
     waiting = zip(dataset.samples, scored, strict=True)  # records come in the order of the samples
     sample: Sample | None = None
     for record in records if any(scored) else ():
@@ -180,7 +217,9 @@ def iterate_detections(
             sample, has_detector = next(waiting)
             if not has_detector:
                 yield _unscored(sample)
-        yield _detection(sample, by_name[record["detector"]], record, thresholds[record["detector"]])
+        name = record["detector"]
+        drawn = heatmaps.files.pop((sample.sample_id, name), "") if heatmaps is not None else ""
+        yield _detection(sample, by_name[name], record, thresholds[name], drawn)
     for sample, _ in waiting:
         yield _unscored(sample)
 
@@ -234,7 +273,9 @@ def _why_unknown(sample: Sample) -> tuple[Status, str, str]:
     return Status.SKIPPED, str(Reason.UNKNOWN_MODALITY), "neither its name nor its content says what it is"
 
 
-def _detection(sample: Sample, detector: Detector, record: Mapping[str, Any], thresholds: Thresholds) -> Detection:
+def _detection(
+    sample: Sample, detector: Detector, record: Mapping[str, Any], thresholds: Thresholds, heatmap_file: str
+) -> Detection:
     return Detection(
         path=sample.member,
         modality=sample.modality,
@@ -254,4 +295,6 @@ def _detection(sample: Sample, detector: Detector, record: Mapping[str, Any], th
         calibrator=detector.calibrator.method if detector.calibrator is not None else "",
         low=thresholds[0],
         high=thresholds[1],
+        heatmap_file=heatmap_file,
+        details=record.get("details", {}),
     )

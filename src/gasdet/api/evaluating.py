@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from gasdet.api.choosing import (
+    Bases,
     Calibrators,
     Choice,
     ChosenCalibrators,
@@ -20,6 +21,7 @@ from gasdet.api.choosing import (
     name_of,
 )
 from gasdet.api.demo import make_demo_data
+from gasdet.api.faces import check_faces, with_faces
 from gasdet.bundle import Detector
 from gasdet.bundle.calibration import CalibratorFile
 from gasdet.data import Dataset, load_data
@@ -36,6 +38,7 @@ def evaluate(
     data: str | Path | Sequence[str | Path] = "demo",
     *,
     weights: Weights = None,
+    base: Bases = (),
     calibrator: Calibrators = True,
     out: str | Path | None = None,
     split: str | None = None,
@@ -43,6 +46,7 @@ def evaluate(
     mode: Literal["debug", "small", "full"] = "full",
     limit: int | None = None,
     seed: int = 0,
+    faces: bool = False,
     trust_code: bool = False,
     offline: bool = False,
     options: RunOptions | None = None,
@@ -55,6 +59,7 @@ def evaluate(
             detector for which the data has samples; those without fitting weights are noted and left out.
         data: ``"demo"``, a folder, table, archive or catalogue, or several of them.
         weights: For every detector, or by detector name.
+        base: Of weights that are delta files: the files that they are changes of. Empty looks where the deltas say.
         calibrator: True applies the calibrator.json beside a detector's weights, where there is one; False none; or files.
         out: Folder of the run. None is ``runs/`` and a name made of the detectors, the data and a hash of the configuration.
         split: Only this split. None is the test split of the demo data, and everything of other data.
@@ -62,6 +67,7 @@ def evaluate(
         mode: How much of each dataset.
         limit: At most so many samples.
         seed: Of the sampling and the bootstrap.
+        faces: Give detectors of images and clips the largest face of each picture instead of the whole of it.
         trust_code: Allow the model.py of bundles to run.
         offline: Fetch nothing.
         options: Device, batch size, workers, time limits; ``seed`` above replaces theirs.
@@ -74,6 +80,8 @@ def evaluate(
         GasdetError: The data or a detector cannot be had, or the folder holds a run of another configuration.
     """
     sink = progress or Silent()
+    if faces:
+        check_faces()
     options = dataclasses.replace(options or RunOptions(), seed=seed)
     given: Sequence[Choice] | None = [detectors] if isinstance(detectors, str | Path | Detector) else detectors
     if given is not None and not given:
@@ -102,6 +110,7 @@ def evaluate(
         chosen,
         weights,
         present,
+        bases=base,
         calibrators=calibrators,
         lenient=given is None,
         demo_data=dataset.is_demo,
@@ -110,6 +119,8 @@ def evaluate(
     )
     if not loaded:
         raise UsageError(f"no installed detector can be evaluated on {dataset.description}; see 'gasdet list'.")
+    if faces:
+        loaded = with_faces(loaded)
     for detector in loaded:
         if detector.calibrator is not None and (told := _fitted_here(detector.calibrator, dataset)):
             sink.note(f"{detector.name}: its calibrator was fitted on {told}, which flatters its figures.")

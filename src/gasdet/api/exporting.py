@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gasdet.api.choosing import Calibrators, load
+from gasdet.api.choosing import Bases, Calibrators, load
 from gasdet.api.demo import make_demo_data
+from gasdet.api.faces import check_faces, with_faces
 from gasdet.builtin.calibrators import Beta
 from gasdet.bundle import Detector
 from gasdet.bundle.comparison import ExportError, Folded, Inputs
@@ -36,10 +37,12 @@ def export(
     out: str | Path,
     *,
     weights: str | None = None,
+    base: Bases = (),
     data: str | Path | Sequence[str | Path] = "demo",
     calibrator: Calibrators = True,
     dtype: str | None = None,
     zipped: bool = False,
+    faces: bool = False,
     offline: bool = False,
     options: RunOptions | None = None,
     progress: ProgressSink | None = None,
@@ -51,10 +54,12 @@ def export(
         out: Folder of the bundle; it must not hold anything.
         weights: ``"demo"``, a named release, a path (the folder of a training among them), or
             ``hf-hub:owner/name[@revision]/FILE``. None takes the default release.
+        base: Of weights that are a delta file: the file that it is a change of. Empty looks where the delta says.
         data: Real inputs on which the bundle is compared with the detector: a few of them are taken.
         calibrator: True folds in the calibrator.json beside the weights, where there is one; False none; or a file.
         dtype: Of the bundle: ``"float32"``, ``"float16"`` or ``"bfloat16"``. None keeps the detector's.
         zipped: Also write a zip beside the folder.
+        faces: State in the bundle that it takes face crops. GASBench does not know this.
         offline: Fetch nothing.
         options: Decode processes and their limits.
         progress: Told of notes.
@@ -69,7 +74,11 @@ def export(
     if dtype is not None and dtype not in DTYPES:
         raise UsageError(f"dtype must be one of {', '.join(DTYPES)}, not {dtype!r}.")
     entry = load_registry().detector(plugin)
-    detector = load(plugin, weights, offline=offline, calibrator=calibrator, progress=sink)
+    if faces:
+        check_faces()
+    detector = load(plugin, weights, base=base, offline=offline, calibrator=calibrator, progress=sink)
+    if faces:
+        detector = with_faces([detector])[0]
     dtype = dtype or detector.dtype
     if detector.dtype != "float32":
         detector.to("cpu", dtype)  # refused where it is another

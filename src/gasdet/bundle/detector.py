@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 
 from gasdet.bundle.calibration import CalibratorFile
 from gasdet.bundle.config import DTYPES
+from gasdet.bundle.details import Details, details_of, split_output
 from gasdet.bundle.outputs import logits_of
+from gasdet.bundle.safefile import sha256_of
 from gasdet.errors import BundleError, UsageError, first_line
 from gasdet.types import Modality, Preprocessing
 
@@ -27,10 +29,12 @@ class WeightsInfo:
     Attributes:
         name: "demo", the name of a release, or a file's name.
         kind: "demo", "release", "file" (a user's own) or "bundle".
-        path: The file.
-        sha256: Of the file.
+        path: The file; of a delta, the completed file.
+        sha256: Of that file.
         licence: Of the weights; empty where unknown.
         source: Where it came from, as the plugin or the user wrote it.
+        given: The delta file that it was completed from; None where it was none.
+        base: Source and sha256 of the file that the delta is a change of.
     """
 
     name: str
@@ -39,17 +43,27 @@ class WeightsInfo:
     sha256: str
     licence: str = ""
     source: str = ""
+    given: Path | None = None
+    base: Mapping[str, str] = field(default_factory=dict)
 
-    def to_mapping(self) -> dict[str, str]:
+    @property
+    def home(self) -> Path:
+        """The file beside which calibrator and training record lie: the delta file, where there is one."""
+        return self.given or self.path
+
+    def to_mapping(self) -> dict[str, Any]:
         """For run.json."""
-        return {
+        told = {
             "name": self.name,
             "kind": self.kind,
-            "path": str(self.path.absolute()),  # a record is read from other folders too
+            "path": str(self.home.absolute()),  # a record is read from other folders too
             "sha256": self.sha256,
             "licence": self.licence,
             "source": self.source,
         }
+        if self.given is None:
+            return told
+        return {**told, "delta": {"sha256": sha256_of(self.given), "base": dict(self.base)}}
 
 
 @dataclass(slots=True)
@@ -152,6 +166,35 @@ class Detector:
         with torch.inference_mode(), contextlib.redirect_stdout(sys.stderr):
             output = self.module(tensor)
         return logits_of(output, batch=len(batch), num_classes=self.num_classes, who=self.name)
+
+    @property
+    def has_details(self) -> bool:
+        """Whether the model offers side outputs for people: a ``forward_with_details``."""
+        return callable(getattr(self.module, "forward_with_details", None))
+
+    def logits_with_details(self, batch: NDArray[Any]) -> tuple[NDArray[np.float32], Details]:
+        """As ``logits``, and what the model says beside them, of the same forward pass.
+
+        Args:
+            batch: As for ``logits``.
+
+        Returns:
+            The logits, and the side outputs by name, each ``[B, ...]``: empty where the model offers none. One that is no
+            tensor of numbers with B rows, has more than a million values a sample, or is called ``heatmap`` and is no map of
+            probabilities, is left out; ``notes`` of the side outputs then says so. Values may be infinite or NaN.
+
+        Raises:
+            BundleError: The batch has another shape or type than ``logits`` takes.
+            OutputError: The model returned no logits of that shape, or no pair of logits and details.
+            Exception: Whatever the model itself raises, unchanged.
+        """
+        if not self.has_details:
+            return self.logits(batch), Details({})
+        tensor = self._input(batch)
+        with torch.inference_mode(), contextlib.redirect_stdout(sys.stderr):
+            output, given = split_output(self.module.forward_with_details(tensor), self.name)  # type: ignore[operator]
+        logits = logits_of(output, batch=len(batch), num_classes=self.num_classes, who=self.name)
+        return logits, details_of(given, batch=len(batch))
 
     def _input(self, batch: NDArray[Any]) -> torch.Tensor:
         self._check_input(batch)

@@ -167,8 +167,9 @@ def _write_files(folder: Path, detector: Detector, code: Path, folded: Folded | 
     if sha256_of(folder / CODE_NAME) != detector.model_sha256:
         raise ExportError(f"{code} has changed since {detector.name} was loaded; run the export again.")
     state = detector.module.state_dict()
-    names = read_header(detector.weights.path).tensors
-    # Of tied tensors the module has more names than the file.
+    stored = read_header(detector.weights.path).tensors
+    # Of tied tensors the module has more names than the file; a published file may have names of its own.
+    names = stored if set(stored) <= set(state) else state
     tensors = {name: state[name].detach().cpu().contiguous().clone() for name in names}
     if folded is not None:
         carried = [name for name in tensors if name.startswith(CALIBRATION)]
@@ -192,7 +193,7 @@ def _config(detector: Detector, about: Mapping[str, str]) -> str:
     preprocessing = {
         key: value
         for key, value in detector.preprocessing.to_mapping().items()
-        if value is not None and (key in _GASBENCH_KEYS or value != default[key])
+        if value is not None and (key in _GASBENCH_KEYS or value != default.get(key))
     }
     told = {key: value for key, value in about.items() if value}
     config: dict[str, Any] = {
@@ -249,7 +250,7 @@ def _gasbench(detector: Detector, difference: float, difference_uint8: float | N
     own = {
         key: value
         for key, value in detector.preprocessing.to_mapping().items()
-        if key not in _GASBENCH_KEYS and value != default[key]
+        if key not in _GASBENCH_KEYS and value != default.get(key)
     }
     told = [f"it does not know {key}: {str(v).lower() if isinstance(v, bool) else v}" for key, v in own.items()]
     if detector.modality is not Modality.AUDIO and detector.input_dtype != "uint8":

@@ -23,6 +23,7 @@ from safetensors import SafetensorError
 from gasdet.bundle.archive import unpack_bundle
 from gasdet.bundle.codecheck import check_file
 from gasdet.bundle.config import CODE_NAME, CONFIG_NAME, BundleConfig, read_config, weights_in
+from gasdet.bundle.delta import read_delta
 from gasdet.bundle.detector import Detector, WeightsInfo
 from gasdet.bundle.fidelity import check_complete, check_used
 from gasdet.bundle.safefile import Header, read_header, sha256_of
@@ -66,6 +67,10 @@ def load_bundle(path: str | Path, *, trust_code: bool = False) -> Detector:
     code, weights = folder / CODE_NAME, _weights_of(folder, config)
     tree = check_file(code)
     headers = {file: read_header(file) for file in sorted({weights, *folder.glob("*.safetensors")})}
+    if read_delta(weights) is not None:
+        raise BundleError(
+            f"{weights} is a delta file, and a bundle holds whole weights; run it with --plugin and --weights, or export it."
+        )
     if not trust_code:
         raise BundleError(
             f"{given} brings its own code: {CODE_NAME} passed the code check, which is no sandbox, and would run with all your "
@@ -98,7 +103,7 @@ def load_bundle(path: str | Path, *, trust_code: bool = False) -> Detector:
         model_kwargs=kwargs,
         version=config.version,
         files={name: sha256_of(file) for name, file in _deciding_files(folder, headers)},
-        libraries=_libraries(tree),
+        libraries=libraries_of(tree),
         notes=tuple(notes),
     )
     for note in notes:
@@ -135,7 +140,7 @@ def load_detector(spec: DetectorSpec, weights: ResolvedWeights, *, origin: str) 
                 f"load_model of {spec.name} ({code}) does not take what {origin} registers for it: {error}."
             ) from None
         network = _call(function, weights.path, kwargs, who=spec.name, code=code)
-        check_complete(network, header, weights.path, who=spec.name)
+        notes = _check_weights(module, network, header, weights.path, who=spec.name)
     detector = Detector(
         name=spec.name,
         modality=Modality(spec.modality),
@@ -151,11 +156,14 @@ def load_detector(spec: DetectorSpec, weights: ResolvedWeights, *, origin: str) 
             weights.sha256,
             weights.licence,
             weights.source or str(weights.path),
+            weights.given,
+            {"source": weights.delta.base.source, "sha256": weights.delta.base.sha256} if weights.delta else {},
         ),
         origin=origin,
         model_sha256=sha256_of(code),
         model_kwargs=kwargs,
-        libraries=_libraries(ast.parse(code.read_bytes())),
+        libraries=libraries_of(ast.parse(code.read_bytes())),
+        notes=tuple(notes),
     )
     return detector.to("cpu")
 
@@ -309,6 +317,19 @@ def _kwargs_like_gasbench(
     return kwargs
 
 
+def _check_weights(module: ModuleType, network: torch.nn.Module, header: Header, path: Path, *, who: str) -> list[str]:
+    """Hold a plugin's model to its file, by name unless model.py says that the file has names of its publisher's.
+
+    Such a file is one for which ``is_foreign(names)`` of model.py is true: ``load_model`` renames and converts its tensors, and
+    answers for that none is missing or left over.
+    """
+    is_foreign = getattr(module, "is_foreign", None)
+    if callable(is_foreign) and is_foreign(frozenset(header.tensors)):
+        return check_used(network, header, path, who=who)
+    check_complete(network, header, path, who=who)
+    return []
+
+
 def _call(
     function: Callable[..., Any], weights: Path, kwargs: Mapping[str, Any], *, who: str, code: Path
 ) -> torch.nn.Module:
@@ -344,7 +365,7 @@ def _traceback(error: BaseException) -> Iterator[Any]:
         step = step.tb_next
 
 
-def _libraries(tree: ast.Module) -> dict[str, str]:
+def libraries_of(tree: ast.Module) -> dict[str, str]:
     """Versions of the installed packages that a model.py imports, torch among them in any case."""
     names = {"torch"}
     for node in ast.walk(tree):

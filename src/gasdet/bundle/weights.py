@@ -8,17 +8,19 @@ from __future__ import annotations
 import atexit
 import difflib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from gasdet.bundle.beside import config_beside, config_of, file_in
+from gasdet.bundle.delta import Delta, read_delta
 from gasdet.bundle.hub import HUB_SCHEME, HubFile, fetch_hub
 from gasdet.bundle.safefile import is_safetensors, read_header, sha256_mismatch, sha256_of
 from gasdet.cachedir import cache_dir
-from gasdet.errors import FetchError, GasdetError, UsageError, WeightsError, first_line
+from gasdet.errors import FetchError, UsageError, WeightsError
 from gasdet.types import DetectorSpec, WeightsSpec
 
 if TYPE_CHECKING:
@@ -51,8 +53,8 @@ class ResolvedWeights:
     """A weights file at hand, checked to be safetensors and to have the stated SHA-256.
 
     Attributes:
-        path: The file.
-        sha256: Of the file.
+        path: The file; of a delta, the completed file in gasdet's cache.
+        sha256: Of that file.
         name: Name of the release, "demo", or the name of the user's file.
         kind: ``release`` and ``demo`` are the detector's own; ``file`` is the user's.
         licence: Of the weights; empty where unknown.
@@ -62,6 +64,8 @@ class ResolvedWeights:
         source: Where it came from, as written: ``package:...``, ``hf-hub:...``, ``https://...`` or a path.
         dtype: What the module is to be moved to, as the file's model_config.yaml states it.
         input_dtype: What ``forward`` is to be handed, as the file's model_config.yaml states it.
+        delta: What the delta file says that this was completed from; None where it was none.
+        given: That delta file.
     """
 
     path: Path
@@ -75,6 +79,13 @@ class ResolvedWeights:
     source: str = ""
     dtype: str = "float32"
     input_dtype: str = "float32"
+    delta: Delta | None = None
+    given: Path | None = None
+
+    @property
+    def home(self) -> Path:
+        """The file beside which calibrator and training record lie: the delta file, where there is one."""
+        return self.given or self.path
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,9 +152,10 @@ def resolve_weights(
     demo_data: bool,
     offline: bool = False,
     download: bool = True,
+    bases: Sequence[str] = (),
     notify: Callable[[str], None] | None = None,
 ) -> ResolvedWeights:
-    """Find, fetch if need be, and check the weights file for a detector.
+    """Find, fetch if need be, and check the weights file for a detector; a delta file is completed.
 
     Args:
         spec: The detector.
@@ -153,13 +165,28 @@ def resolve_weights(
         demo_data: Whether the data are the project's own demo data, on which demo weights are a fitting default.
         offline: No network access.
         download: Whether files that are not at hand may be fetched.
+        bases: For a delta file: files of which one is its base, written as ``choice`` is.
         notify: Called with one line before a download begins.
 
     Raises:
+        DeltaError: It is a delta whose base is not at hand or is another file, or that does not complete.
         WeightsChoiceError: Nothing was chosen and there is no default for such data, or the choice names nothing that exists.
         WeightsError: The file cannot be had (what to fetch, and where to put it), is no safetensors, or has another SHA-256.
     """
     may_fetch = download and not (offline or _hub_is_offline())
+    found = _found(spec, choice, demo_data, may_fetch, notify)
+    delta = read_delta(found.path)
+    if delta is None:
+        return found
+    from gasdet.bundle.delta_base import completed  # here, because a whole file needs no torch
+
+    return completed(spec, found, delta, bases, may_fetch, notify)
+
+
+def _found(
+    spec: DetectorSpec, choice: str | None, demo_data: bool, may_fetch: bool, notify: Callable[[str], None] | None
+) -> ResolvedWeights:
+    """The file as it was chosen."""
     if choice is None:
         return _default(spec, demo_data, may_fetch, notify)
     if (named := spec.weights_named(choice)) is not None:
@@ -347,64 +374,12 @@ def _from_hub(
 def _from_path(spec: DetectorSpec, path: Path) -> ResolvedWeights:
     """A safetensors file, or a folder that holds one; a model_config.yaml in the folder says how to use it."""
     if path.is_dir():
-        config = _config_of(spec, path)
-        file, message = _file_in(path, config), ""
+        config = config_of(spec, path)
+        file, message = file_in(path, config), ""
     else:
         file = path
-        config, message = _config_beside(spec, path)
+        config, message = config_beside(spec, path)
     return _users_file(spec, file, name=file.name, source=str(file), config=config, message=message)
-
-
-def _config_of(spec: DetectorSpec, folder: Path) -> BundleConfig | None:
-    """The folder's model_config.yaml, if it has one.
-
-    Raises:
-        WeightsError: It describes another modality's weights.
-        ConfigError, BundleError: It cannot be used.
-    """
-    from gasdet.bundle.config import CONFIG_NAME, read_config  # here, because `gasdet list` does without YAML
-
-    if not (folder / CONFIG_NAME).is_file():
-        return None
-    config = read_config(folder / CONFIG_NAME)
-    if config.modality is not spec.modality:
-        raise WeightsError(
-            f"{folder / CONFIG_NAME} describes {config.modality} weights, and {spec.name} takes {spec.modality}."
-        )
-    return config
-
-
-def _config_beside(spec: DetectorSpec, file: Path) -> tuple[BundleConfig | None, str]:
-    """What a model_config.yaml beside a file says of it, and a line for the user where that is not plain.
-
-    The user named the file, so that a configuration that is none or belongs to something else does not stop it.
-    """
-    from gasdet.bundle.config import CONFIG_NAME, weights_in
-
-    try:
-        config = _config_of(spec, file.parent)
-    except GasdetError as error:
-        why = first_line(error).rstrip(".:")
-        return None, f"The {CONFIG_NAME} beside {file} is not used: {why}."
-    if config is None:
-        return None, ""
-    described = weights_in(file.parent, config.weights_file)
-    if described is None:
-        return config, f"The {CONFIG_NAME} beside {file} names no weights_file; it is taken to describe this one."
-    if described.resolve() == file.resolve():
-        return config, ""
-    return None, f"The {CONFIG_NAME} beside {file} is not used: it describes {described.name}."
-
-
-def _file_in(folder: Path, config: BundleConfig | None) -> Path:
-    from gasdet.bundle.config import weights_in
-
-    chosen = weights_in(folder, config.weights_file if config else None)
-    if chosen is not None:
-        return chosen
-    files = sorted(folder.glob("*.safetensors"))
-    found = f"holds {len(files)}: {', '.join(f.name for f in files[:5])}" if files else "holds none"
-    raise WeightsError(f"{folder} should hold one safetensors file and {found}; give the path of the file.")
 
 
 def _users_file(

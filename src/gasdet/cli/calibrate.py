@@ -95,6 +95,7 @@ _ROWS = {
 )
 @options.model_options
 @options.decode_options
+@options.faces_option
 @click.option("--json", "as_json", is_flag=True, help="Print what the file holds as one JSON document.")
 @click.pass_context
 def command(
@@ -104,6 +105,7 @@ def command(
     models: tuple[str, ...],
     trust_code: bool,
     weights: tuple[str, ...],
+    bases: tuple[str, ...],
     offline: bool,
     data: tuple[str, ...],
     split: str | None,
@@ -123,6 +125,7 @@ def command(
     batch_size: int | None,
     workers: int | None,
     decode_timeout: float,
+    faces: bool,
     as_json: bool,
 ) -> None:
     """Fit a calibrator, and report before and after on samples that took no part.
@@ -139,12 +142,14 @@ def command(
             "--data": data,
             "--model": models,
             "--weights": weights,
+            "--base": bases,
             "--limit": limit,
             "--run-out": run_out,
             "--trust-code": trust_code,
             "--device": device != "auto",
             "--dtype": dtype,
             "--batch-size": batch_size,
+            "--faces": faces,
         }
         if given := [name for name, value in idle.items() if value]:
             raise UsageError(f"--run takes the scores of that run; leave out {', '.join(given)}.")
@@ -166,6 +171,7 @@ def command(
             datasets=datasets,
             limit=limit,
             weights=options.chosen_weights(weights),
+            base=bases,
             method=method,
             fpr=fpr,
             test=test,
@@ -175,6 +181,7 @@ def command(
             allow_training_data=allow_training_data,
             force=force,
             seed=seed,
+            faces=faces,
             trust_code=trust_code,
             offline=offline,
             options=api.RunOptions(

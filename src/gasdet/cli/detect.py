@@ -36,6 +36,17 @@ if TYPE_CHECKING:
     metavar="F",
     help="The threshold that the calibrator stores for this false positive rate; 'undecided' between 0.5 and it.",
 )
+@click.option(
+    "--no-windows",
+    is_flag=True,
+    help="Of a recording longer than a detector's window, score one window, as 'gasdet evaluate' does, not all.",
+)
+@click.option(
+    "--heatmap",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Write heat maps over the pictures there, a PNG each, from detectors that give them.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON array, in the order of the files.")
 @click.option("--jsonl", is_flag=True, help="Print one JSON object a line, as results come.")
 @click.option(
@@ -47,6 +58,7 @@ if TYPE_CHECKING:
 )
 @options.model_options
 @options.decode_options
+@options.faces_option
 @click.pass_context
 def command(
     ctx: click.Context,
@@ -55,11 +67,14 @@ def command(
     models: tuple[str, ...],
     trust_code: bool,
     weights: tuple[str, ...],
+    bases: tuple[str, ...],
     offline: bool,
     calibrators: tuple[str, ...],
     no_calibrator: bool,
     abstain: tuple[float, float] | None,
     fpr: float | None,
+    no_windows: bool,
+    heatmap: Path | None,
     as_json: bool,
     jsonl: bool,
     csv_file: Path | None,
@@ -68,6 +83,7 @@ def command(
     batch_size: int | None,
     workers: int | None,
     decode_timeout: float,
+    faces: bool,
 ) -> None:
     """Score files: real or synthetic?
 
@@ -96,9 +112,13 @@ def command(
             files,
             [*plugins, *map(Path, models)] or None,
             weights=options.chosen_weights(weights),
+            base=bases,
             calibrator=chosen_calibrators,
             abstain=abstain,
             fpr=fpr,
+            windows=not no_windows,
+            heatmap=heatmap,
+            faces=faces,
             trust_code=trust_code,
             offline=offline,
             options=RunOptions(
@@ -106,7 +126,7 @@ def command(
             ),
             progress=sink,
         ):
-            results.append(result)
+            results.append(result if as_json else dataclasses.replace(result, details={}))  # they may be large
             add_row(result)
             if jsonl:
                 sink.result(json.dumps(_fields(result), default=str))
@@ -115,12 +135,23 @@ def command(
     if as_json:
         text.echo_json([_fields(result) for result in results])
     sink.note(_closing(results))
+    if heatmap is not None:
+        count = sum(bool(result.heatmap_file) for result in results)
+        sink.note(f"{count} heat map{'' if count == 1 else 's'} in {text.shown(str(heatmap))}.")
     ctx.exit(0 if results and all(r.status == "ok" for r in results) else 1)
 
 
 def _fields(result: Detection) -> dict[str, Any]:
-    """A result as --json and --csv give it."""
-    fields = dataclasses.asdict(result)
+    """A result as --json and --jsonl give it."""
+    from gasdet.reporting.details import as_json
+
+    return {**_columns(result), "details": as_json(result.details)}
+
+
+def _columns(result: Detection) -> dict[str, Any]:
+    """What of a result is one value."""
+    fields = dataclasses.asdict(dataclasses.replace(result, details={}))
+    del fields["details"]
     first = {"path": fields.pop("path"), "verdict": result.verdict, "p_synthetic": fields.pop("p_synthetic")}
     return {**first, **fields}
 
@@ -195,7 +226,7 @@ def _csv_rows(path: Path | None) -> Iterator[Callable[[Detection], None]]:
 
         def add(result: Detection) -> None:
             begin()
-            fields = _fields(result)
+            fields = _columns(result)
             writer.writerow([fields[column] for column in CSV_COLUMNS])
 
         yield add

@@ -56,6 +56,7 @@ PIPE_COLUMNS = 120
 )
 @options.model_options
 @options.decode_options
+@options.faces_option
 @click.option(
     "--time-limit-ms",
     type=click.FloatRange(min=0, min_open=True),
@@ -72,6 +73,7 @@ def command(
     models: tuple[str, ...],
     trust_code: bool,
     weights: tuple[str, ...],
+    bases: tuple[str, ...],
     offline: bool,
     calibrators: tuple[str, ...],
     no_calibrator: bool,
@@ -88,6 +90,7 @@ def command(
     batch_size: int | None,
     workers: int | None,
     decode_timeout: float,
+    faces: bool,
     time_limit_ms: float | None,
     restart: bool,
     full: bool,
@@ -115,6 +118,7 @@ def command(
             None if every else [*plugins, *map(Path, models)],
             data[0] if len(data) == 1 else list(data) or "demo",
             weights=options.chosen_weights(weights),
+            base=bases,
             calibrator=chosen_calibrators,
             out=out,
             split=split,
@@ -122,6 +126,7 @@ def command(
             mode=mode,
             limit=limit,
             seed=seed,
+            faces=faces,
             trust_code=trust_code,
             offline=offline,
             options=api.RunOptions(

@@ -10,6 +10,7 @@ import click
 
 from gasdet.cli import options, text
 from gasdet.cli.progress import progress
+from gasdet.errors import UsageError
 
 if TYPE_CHECKING:
     from gasdet.api import Export
@@ -19,15 +20,26 @@ if TYPE_CHECKING:
 @click.option("--plugin", required=True, metavar="NAME", help="The installed detector.")
 @click.option(
     "--out",
-    required=True,
     type=click.Path(file_okay=False, path_type=Path),
     metavar="DIR",
-    help="Folder for the bundle: new, or empty.",
+    help="Folder for the bundle: new, or empty. One of --out and --delta is required.",
+)
+@click.option(
+    "--delta",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Write a delta file instead: what the weights have over the base that they were trained from.",
 )
 @click.option(
     "--weights",
     metavar="W",
     help="Weights: 'demo', a named release, a path, or hf-hub:owner/name[@revision]/FILE. Default: the default release.",
+)
+@click.option(
+    "--base",
+    metavar="B",
+    help="With --delta: that base, a path or hf-hub:owner/name[@revision]/FILE; without: that of --weights that are a delta "
+    "file. Default: where the training's record or the delta says.",
 )
 @click.option("--zip", "zipped", is_flag=True, help="Also write DIR.zip.")
 @click.option(
@@ -49,12 +61,15 @@ if TYPE_CHECKING:
     "samples are taken; repeatable.",
 )
 @options.decode_options
+@options.faces_option
 @click.option("--offline", is_flag=True, help="Fetch nothing from the network.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def command(
     plugin: str,
-    out: Path,
+    out: Path | None,
+    delta: Path | None,
     weights: str | None,
+    base: str | None,
     zipped: bool,
     dtype: str | None,
     calibrator: str | None,
@@ -62,6 +77,7 @@ def command(
     data: tuple[str, ...],
     workers: int | None,
     decode_timeout: float,
+    faces: bool,
     offline: bool,
     as_json: bool,
 ) -> None:
@@ -70,8 +86,23 @@ def command(
     The bundle holds the plugin's model.py unchanged, one safetensors file and model_config.yaml. Its code is checked, and its
     logits are compared with the detector's in a process in which gasdet cannot be imported: where they differ by more than
     1e-4 in float32, nothing is written.
+
+    With --delta it writes one file with the tensors that a training changed, which --weights takes too, on any machine that has
+    the base. A calibrator stays a file of its own.
     """
+    if (out is None) == (delta is None):
+        raise UsageError(
+            "gasdet export writes a bundle with --out DIR or a delta file with --delta FILE; give one of them."
+        )
     options.check_names([plugin])
+    if delta is not None:
+        idle = {"--zip": zipped, "--dtype": dtype, "--calibrator": calibrator, "--data": data, "--workers": workers}
+        idle["--faces"] = faces
+        if given := [name for name, value in idle.items() if value]:
+            raise UsageError(f"a delta file holds weights alone; leave out {', '.join(given)}.")
+        _export_delta(plugin, delta, weights, base, offline, as_json)
+        return
+    assert out is not None  # since it or the other is given
     chosen = options.chosen_calibrators([calibrator] if calibrator else [], no_calibrator)
     from gasdet.api import RunOptions, export
 
@@ -81,10 +112,12 @@ def command(
             plugin,
             out,
             weights=weights,
+            base=base or (),
             data=data[0] if len(data) == 1 else list(data) or "demo",
             calibrator=chosen,
             dtype=dtype,
             zipped=zipped,
+            faces=faces,
             offline=offline,
             options=RunOptions(workers=workers, decode_timeout=decode_timeout),
             progress=sink,
@@ -95,6 +128,30 @@ def command(
         text.echo_json(dataclasses.asdict(done))
         return
     for line in _lines(done):
+        click.echo(line)
+
+
+def _export_delta(plugin: str, file: Path, weights: str | None, base: str | None, offline: bool, as_json: bool) -> None:
+    """Write a delta file and say what is in it."""
+    from gasdet.api import export_delta
+
+    sink = progress()
+    try:
+        done = export_delta(plugin, file, weights=weights, base=base, offline=offline, progress=sink)
+    finally:
+        sink.finish()
+    if as_json:
+        text.echo_json(dataclasses.asdict(done))
+        return
+    same = "the file that it was made from" if done.same_file else "of the same tensors, as another file"
+    facts = [
+        ("Delta:", f"{text.shown(str(done.path))} ({done.size:,} bytes)"),
+        ("Tensors:", f"{done.tensors:,} of {done.of_tensors:,}, {done.parameters:,} numbers"),
+        ("Base:", f"{text.shown(done.base.source)}, sha256 {done.base.sha256}"),
+        ("Completed:", f"{done.complete_size:,} bytes, sha256 {done.complete_sha256}, {same}"),
+        ("Use it:", f"gasdet evaluate --plugin {plugin} --weights {text.shown(str(done.path))} [--base B]"),
+    ]
+    for line in text.facts(facts, text.width()):
         click.echo(line)
 
 

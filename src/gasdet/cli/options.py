@@ -25,6 +25,18 @@ def _all_of(options: Iterable[Callable[[F], F]]) -> Callable[[F], F]:
     return decorate
 
 
+def base_option(function: F) -> F:
+    """What delta files among the weights are changes of."""
+    return click.option(
+        "--base",
+        "bases",
+        multiple=True,
+        metavar="B",
+        help="Of --weights that are a delta file: the file that it is a change of, a path or "
+        "hf-hub:owner/name[@revision]/FILE; repeatable. Default: where the delta says.",
+    )(function)
+
+
 def detector_options(function: F) -> F:
     """Which detectors, and with which weights."""
     return _all_of(
@@ -55,6 +67,7 @@ def detector_options(function: F) -> F:
                 help="Weights: 'demo', a named release, a path, or hf-hub:owner/name[@revision]/FILE; "
                 "NAME= applies it to that detector only; repeatable.",
             ),
+            base_option,
             click.option("--offline", is_flag=True, help="Fetch nothing from the network."),
         ]
     )(function)
@@ -109,6 +122,15 @@ def decode_options(function: F) -> F:
                 help="Seconds for one file; a slower one becomes an error record.",
             ),
         ]
+    )(function)
+
+
+def faces_option(function: F) -> F:
+    """Whether a model gets the face instead of the whole picture."""
+    return click.option(
+        "--faces",
+        is_flag=True,
+        help="Give the model the largest face of each image or frame instead of the whole; without a face, the whole.",
     )(function)
 
 

@@ -11,6 +11,7 @@ from gasdet.data import Dataset
 from gasdet.evaluation import plan
 from gasdet.evaluation.environment import versions
 from gasdet.evaluation.options import RunOptions, resolve_device
+from gasdet.evaluation.regions import region_identity
 
 if TYPE_CHECKING:
     from gasdet.bundle import Detector
@@ -36,6 +37,7 @@ def run_configuration(detectors: Sequence[Detector], dataset: Dataset, options: 
 
     Raises:
         UsageError: The device does not exist.
+        GasdetError: What finds the region that a detector's preprocessing names cannot be had.
     """
     return {
         "format": RUN_VERSION,
@@ -66,6 +68,7 @@ def _identity(detector: Detector, dtype: str | None) -> dict[str, Any]:
     identity = {**{key: told[key] for key in _OF_DETECTOR}, "dtype": asked, "weights": weights}
     if detector.calibrator is not None:
         identity["calibrator"] = detector.calibrator.sha256
+    identity |= region_identity(detector.preprocessing)
     if told["weights"]["kind"] != "bundle":  # a bundle's origin is a path; a plugin's, its distribution and version
         identity["origin"] = told["origin"]
     return identity

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -35,6 +36,9 @@ class Score:
         p_synthetic: The same after the detector's calibrator; equal to ``p_raw`` where it has none.
         inference_ms: Time of the forward pass that it was in, divided by that pass's samples, in milliseconds.
         batch_size: How many samples were in that pass.
+        details: The model's side outputs for this sample, arrays by name, where the scorer takes them; and ``windows`` of a
+            recording that was scored in windows.
+        notes: What is to be said of them.
     """
 
     reason: Reason | None
@@ -45,6 +49,8 @@ class Score:
     p_synthetic: float | None
     inference_ms: float | None
     batch_size: int
+    details: Mapping[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 class Scorer:
@@ -58,14 +64,22 @@ class Scorer:
     sample. torch's random state is set before every pass from the run's seed and the batch's key, and restored after it: a
     model that draws random numbers repeats itself after an interruption.
 
+    Side outputs never cost a score. A sample whose pass with them fails alone is tried again without, with a note; and a model
+    whose pass with them gives other logits than its ``forward`` (seen on the first sample of each shape) is run without.
+
     Args:
         detector: On its device already.
         time_limit_ms: Longest time for one sample; slower ones become errors. None for no limit.
         seed: Of the run.
+        details: Take the side outputs of a model that has any.
     """
 
-    def __init__(self, detector: Detector, *, time_limit_ms: float | None = None, seed: int = 0) -> None:
+    def __init__(
+        self, detector: Detector, *, time_limit_ms: float | None = None, seed: int = 0, details: bool = False
+    ) -> None:
         self.detector = detector
+        self._details = details and detector.has_details
+        self._without = ""  # why there are no side outputs although the model has them
         self._time_limit_ms = time_limit_ms
         self._seed = seed
         self._most: dict[tuple[int, ...], int] = {}  # samples of a shape that fit into memory together
@@ -88,7 +102,7 @@ class Scorer:
         shape = batch.shape[1:]
         if shape not in self._warm:
             self._warm.add(shape)
-            self._attempt(batch[:1], key)
+            self._warm_up(batch[:1], key)
         scores: list[Score] = []
         waiting = [(0, len(batch))]
         while waiting:
@@ -104,13 +118,37 @@ class Scorer:
                     self._most[shape] = count // 2
                 middle = start + count // 2
                 waiting += [(middle, stop), (start, middle)]
-            elif isinstance(answer, _Failure):
+                continue
+            if isinstance(answer, _Failure) and self._details:
+                answer = self._attempt_without_details(batch[start:stop], key + start, answer)
+            if isinstance(answer, _Failure):
                 scores.append(Score(answer.reason, answer.message, None, None, None, None, answer.inference_ms, 1))
             else:
-                scores += self._judge(*answer)
+                scores += self._judge(answer)
         return scores
 
-    def _attempt(self, batch: Array, key: int) -> tuple[Array, float] | _Failure:
+    def _warm_up(self, one: Array, key: int) -> None:
+        """Run one sample, untimed, and see that the pass with side outputs gives the logits of the one without."""
+        plain = self._attempt(one, key, details=False)
+        if not self._details:
+            return
+        detailed = self._attempt(one, key)
+        if isinstance(plain, _Answer) and isinstance(detailed, _Answer) and not self._agree(plain, detailed):
+            self._details = False
+            self._without = "the model's details are left out: with them it gives other logits than without"
+
+    def _agree(self, plain: _Answer, detailed: _Answer) -> bool:
+        tolerance = 1e-3 if self.detector.dtype == "float32" else 5e-2
+        return np.allclose(plain.logits, detailed.logits, rtol=tolerance, atol=tolerance, equal_nan=True)
+
+    def _attempt_without_details(self, one: Array, key: int, failure: _Failure) -> _Answer | _Failure:
+        """A sample that failed alone, once more: was it the side outputs?"""
+        answer = self._attempt(one, key, details=False)
+        if isinstance(answer, _Failure):
+            return failure
+        return replace(answer, notes=(f"the model's details are left out: {failure.message}",))
+
+    def _attempt(self, batch: Array, key: int, *, details: bool = True) -> _Answer | _Failure:
         """Logits [B, classes] and the time for one sample, or what went wrong."""
         import torch
 
@@ -120,13 +158,13 @@ class Scorer:
         try:
             with torch.random.fork_rng(devices=cuda):
                 self._seed_generators(key, cuda)
-                logits = np.asarray(self.detector.logits(batch))
+                logits, found, notes = self._forward(batch, self._details and details)
         except (Exception, SystemExit) as error:  # a model may raise anything; it costs the samples that it raises for
             failure = _Failure(_reason(error), first_line(error), (time.perf_counter() - start) * 1000 / len(batch))
         else:
             elapsed = (time.perf_counter() - start) * 1000 / len(batch)
             if logits.shape in ((len(batch), 2), (len(batch), 3)):
-                return logits, elapsed
+                return _Answer(logits, elapsed, found, notes)
             said = f"logits of shape {list(logits.shape)} for a batch of {len(batch)}"
             return _Failure(Reason.BAD_OUTPUT, said, elapsed)
         if failure.reason is Reason.OUT_OF_MEMORY:
@@ -139,6 +177,12 @@ class Scorer:
             )
         return failure
 
+    def _forward(self, batch: Array, details: bool) -> tuple[Array, Mapping[str, Array], tuple[str, ...]]:
+        if details:
+            logits, found = self.detector.logits_with_details(batch)
+            return np.asarray(logits), found, found.notes
+        return np.asarray(self.detector.logits(batch)), {}, (self._without,) if self._without else ()
+
     def _seed_generators(self, key: int, cuda: list[int]) -> None:
         """Seed the device's generators. Not torch.manual_seed, which without CUDA keeps a stack trace of every call."""
         import torch
@@ -148,25 +192,34 @@ class Scorer:
         for index in cuda:
             torch.cuda.default_generators[index].manual_seed(value)
 
-    def _judge(self, logits: Array, elapsed: float) -> list[Score]:
-        count = len(logits)
+    def _judge(self, answer: _Answer) -> list[Score]:
+        count, elapsed = len(answer.logits), answer.inference_ms
         if self._time_limit_ms is not None and elapsed > self._time_limit_ms:
             said = f"{elapsed:.1f} ms a sample, over the limit of {self._time_limit_ms:g} ms"
             return [Score(Reason.TIME_LIMIT, said, None, None, None, None, elapsed, count)] * count
         scores = []
-        for row in logits.astype(np.float64):
+        for index, row in enumerate(answer.logits.astype(np.float64)):
             if not np.isfinite(row).all():
                 said = f"logits ({', '.join(f'{v:g}' for v in row)})"
                 scores.append(Score(Reason.NONFINITE_LOGITS, said, None, None, None, None, elapsed, count))
                 continue
             real, synthetic = fold(row)
             raw = probability(real, synthetic)
-            calibrated = raw if self._calibrator is None else self._calibrated(real, synthetic)
-            scores.append(Score(None, "", real, synthetic, raw, calibrated, elapsed, count))
+            details = {name: values[index] for name, values in answer.details.items()}
+            calibrated = self.calibrated(real, synthetic)
+            scores.append(Score(None, "", real, synthetic, raw, calibrated, elapsed, count, details, answer.notes))
         return scores
 
-    def _calibrated(self, real: float, synthetic: float) -> float:
-        """P(synthetic) after the calibrator, which sees each sample by itself: batches cannot matter."""
+    def calibrated(self, real: float, synthetic: float) -> float:
+        """P(synthetic) of a pair of logits after the detector's calibrator, or as the logits say where it has none.
+
+        The calibrator sees each sample by itself: batches cannot matter.
+
+        Raises:
+            MetricError: The calibrator turns them into something that is no pair of finite logits.
+        """
+        if self._calibrator is None:
+            return probability(real, synthetic)
         pair = np.asarray(self._calibrator.apply(np.array([[real, synthetic]])), dtype=np.float64)
         if pair.shape != (1, 2) or not np.isfinite(pair).all():
             raise MetricError(
@@ -201,6 +254,14 @@ def placed(detector: Detector, device: str, dtype: str | None) -> Detector:
         if not is_out_of_memory(error):
             raise
         raise RunError(f"{detector.name} does not fit into the memory of {device}; try --dtype or --device.") from error
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    logits: Array  # [B, classes]
+    inference_ms: float
+    details: Mapping[str, Array]  # each [B, ...]
+    notes: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)

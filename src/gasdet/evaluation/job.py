@@ -8,14 +8,18 @@ from dataclasses import dataclass
 from queue import SimpleQueue
 
 from gasdet.evaluation.processes import Task
-from gasdet.media import Decoded
-from gasdet.types import Preprocessing, Reason, Sample
+from gasdet.media import Decoded, MediaLimits
+from gasdet.types import Modality, Preprocessing, Reason, Sample
 
 MAX_AHEAD_BYTES = 256 * 1024 * 1024
 """How much decoded data may wait for the model, in bytes."""
 
 MAX_AHEAD = 1024
 """How many samples may be decoded ahead of the next one in order."""
+
+
+_GROWTH = 8
+"""How much larger a decoded recording may well be than its file, of which nothing else is known yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +53,7 @@ class Job:
         self.news: SimpleQueue[None] = SimpleQueue()  # an entry when the result at the head, or the end, has come
         self.head = 0  # the next result to be taken
         self.waiting_bytes = 0
-        self.largest = 0
+        self.largest = _expected_bytes(samples, preprocessing)
         self.starved = False  # a process has room, and the bounds forbid to fill it
         self.closed = False
 
@@ -81,3 +85,11 @@ class Job:
         if result.decoded is not None:
             self.waiting_bytes -= result.decoded.array.nbytes
         return result
+
+
+def _expected_bytes(samples: Sequence[Sample], preprocessing: Preprocessing) -> int:
+    """What the largest array may take, where the files' sizes have to tell before the first is there: whole recordings."""
+    if preprocessing.modality is not Modality.AUDIO or preprocessing.num_samples:
+        return 0
+    longest = int(4 * preprocessing.sample_rate * MediaLimits().max_audio_seconds)
+    return min(longest, _GROWTH * max((sample.locator.size for sample in samples), default=0))

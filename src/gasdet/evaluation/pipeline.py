@@ -19,7 +19,8 @@ from typing import Any
 
 from gasdet.errors import RunError
 from gasdet.evaluation.job import DecodeResult, Job
-from gasdet.evaluation.processes import Task, WorkerProcess
+from gasdet.evaluation.processes import Needs, Task, WorkerProcess
+from gasdet.evaluation.regions import region_finder
 from gasdet.media import Decoded, MediaLimits
 from gasdet.types import Preprocessing, Reason, Sample
 
@@ -126,9 +127,12 @@ class DecodePool:
 
         Raises:
             RunError: Decode processes cannot be started.
+            GasdetError: What finds the preprocessing's region cannot be had.
         """
         if self._thread is None:
             raise RuntimeError("a DecodePool is used inside a with statement")
+        if preprocessing.region:
+            region_finder(preprocessing.region)
         job = Job(samples, preprocessing)
         with self._lock:
             if self._job is not None:
@@ -195,10 +199,10 @@ class DecodePool:
         while len(self._workers) < self._wanted:
             self._start_worker()
         if self._job is not None:
-            modality = self._job.preprocessing.modality
+            needs = _needs(self._job.preprocessing)
             for worker in self._workers:
-                if worker.asked_for is not modality and not worker.outstanding:
-                    worker.ask_to_prepare(modality)
+                if worker.asked_for != needs and not worker.outstanding:
+                    worker.ask_to_prepare(needs)
 
     def _start_worker(self, retry: Task | None = None) -> None:
         try:
@@ -214,7 +218,7 @@ class DecodePool:
         job = self._job
         if job is None:
             return
-        free = [w for w in self._workers if w.ready_for is job.preprocessing.modality]
+        free = [w for w in self._workers if w.ready_for == _needs(job.preprocessing)]
         given: dict[WorkerProcess, list[Task]] = {}
         for worker in free:
             if worker.retry is not None and not worker.outstanding:
@@ -339,6 +343,10 @@ class DecodePool:
             raise RunError(
                 f"Decode processes do not start ({what}); see that the installation is complete and memory is free."
             )
+
+
+def _needs(preprocessing: Preprocessing) -> Needs:
+    return preprocessing.modality, preprocessing.region
 
 
 def _alone(worker: WorkerProcess) -> bool:

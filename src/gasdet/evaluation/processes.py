@@ -44,6 +44,10 @@ _STALLED_MESSAGE_S = 30
 _UNKILLABLE_S = 5.0
 
 
+Needs = tuple[Modality, str]
+"""What a process has to import for a job: the decoders of a modality, and what finds a region (empty: nothing)."""
+
+
 @dataclass(slots=True)
 class Task:
     """One sample to decode. ``job`` is its owner's; ``attempts`` counts the processes that it has ended."""
@@ -64,7 +68,7 @@ class WorkerProcess:
         outstanding: Tasks given and not yet answered.
         since: When the first of them began (``time.monotonic``), or when the process was asked to prepare.
         served: How many tasks it has answered.
-        ready_for: The modality whose decoders it has imported; None before that.
+        ready_for: What it has imported the code for; None before that.
         retry: A task whose process ended, to be tried alone in this fresh one.
         last_words: After its end: the last line that it had written to stderr, or "".
     """
@@ -75,8 +79,8 @@ class WorkerProcess:
         self.outstanding: deque[Task] = deque()
         self.since = time.monotonic()
         self.served = 0
-        self.asked_for: Modality | None = None
-        self.ready_for: Modality | None = None
+        self.asked_for: Needs | None = None
+        self.ready_for: Needs | None = None
         self.retry: Task | None = None
         self._folder = tempfile.mkdtemp(dir=scratch)
         self.last_words = ""
@@ -100,11 +104,11 @@ class WorkerProcess:
         """Its process id."""
         return self._process.pid
 
-    def ask_to_prepare(self, modality: Modality) -> None:
-        """Have it import a modality's decoders; it answers ``{"ready": modality}``."""
-        self.asked_for, self.ready_for = modality, None
+    def ask_to_prepare(self, needs: Needs) -> None:
+        """Have it import what a job needs; it answers ``{"ready": needs}``."""
+        self.asked_for, self.ready_for = needs, None
         self.since = time.monotonic()
-        self._send({"prepare": modality})
+        self._send({"prepare": needs})
 
     def give(self, tasks: list[Task], preprocessing: Any, limits: Any) -> None:
         """Give it tasks to do in this order."""

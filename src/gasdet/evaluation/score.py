@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gasdet.evaluation.inference import Scorer, placed
 from gasdet.evaluation.options import RunOptions, resolve_device
@@ -12,8 +12,9 @@ from gasdet.evaluation.pipeline import DecodePool
 from gasdet.evaluation.processors import share_processors
 from gasdet.evaluation.progress import ProgressSink, Silent
 from gasdet.evaluation.records import Record
-from gasdet.evaluation.scoring import Group, blocks_of, groups_of, score_blocks
-from gasdet.types import Sample
+from gasdet.evaluation.scoring import Group, Observe, blocks_of, groups_of, score_blocks
+from gasdet.evaluation.windows import decoded_whole, score_recordings
+from gasdet.types import Modality, Sample
 
 if TYPE_CHECKING:
     from gasdet.bundle import Detector
@@ -27,13 +28,27 @@ def score_samples(
     samples: Sequence[Sample],
     options: RunOptions = RunOptions(),  # noqa: B008 (frozen)
     progress: ProgressSink | None = None,
+    *,
+    details: bool = False,
+    windows: bool = False,
+    observe: Observe | None = None,
 ) -> Iterator[Record]:
     """Score samples with every detector of their modality.
+
+    Args:
+        detectors: Loaded.
+        samples: In any order.
+        options: Device, batch size, workers, decode timeout.
+        progress: Told of stages and notes.
+        details: Take the models' side outputs for people.
+        windows: Score recordings that are longer than a detector's window in windows, instead of the one that an evaluation
+            takes.
+        observe: Told of every score with side outputs, while the input that the model was given is at hand.
 
     Yields:
         Records (columns as in docs/formats.md, run_id ""), in the order of the samples and, for one sample, of the
         detectors. A sample whose modality nobody knows gets a skipped record for every detector; one for which there is
-        no detector gets none.
+        no detector gets none. Beside the columns, ``details`` where there are any: side outputs by name, and ``windows``.
 
     Raises:
         UsageError: The device does not exist.
@@ -42,8 +57,9 @@ def score_samples(
     share_processors()
     progress = progress if progress is not None else Silent()
     device = resolve_device(options.device)
-    scorers = [Scorer(d, time_limit_ms=options.time_limit_ms, seed=options.seed) for d in detectors]
-    groups = [group for group in groups_of(detectors, samples) if group.rows]
+    scorers = [Scorer(d, time_limit_ms=options.time_limit_ms, seed=options.seed, details=details) for d in detectors]
+    all_groups = groups_of(detectors, samples, decoded_whole) if windows else groups_of(detectors, samples)
+    groups = [group for group in all_groups if group.rows]
     if not groups:
         return
     most = max(len(group.rows) for group in groups)
@@ -51,7 +67,7 @@ def score_samples(
     progress.start("scoring", sum(len(group.rows) * len(group.detectors) for group in groups))
     try:
         with pool:
-            run = _Streams(scorers, samples, options, device, pool, progress)
+            run = _Streams(scorers, samples, options, device, pool, progress, windows, observe)
             if len(groups) == 1:
                 run.place(groups[0])
                 for _, record in run.stream(groups[0], groups[0].rows):
@@ -82,6 +98,8 @@ class _Streams:
         device: str,
         pool: DecodePool,
         progress: ProgressSink,
+        windows: bool,
+        observe: Observe | None,
     ) -> None:
         self._scorers = scorers
         self._samples = samples
@@ -89,6 +107,8 @@ class _Streams:
         self._device = device
         self._pool = pool
         self._progress = progress
+        self._windows = windows
+        self._observe = observe
 
     def place(self, group: Group) -> None:
         """Put a group's models on the device."""
@@ -104,19 +124,17 @@ class _Streams:
     def stream(self, group: Group, rows: Sequence[int]) -> Iterator[tuple[tuple[int, int], Record]]:
         """Records of some of a group's rows, each with its (row, position of the detector), in this order."""
         size = self._options.batch_size_for(group.preprocessing.modality)
-        blocks = blocks_of(rows, size)
         scorers = [self._scorers[position] for position in group.detectors]
-        scored = score_blocks(
-            scorers,
-            group.preprocessing,
-            self._samples,
-            blocks,
-            self._pool,
-            batch_size=size,
-            advance=self._progress.advance,
-        )
-        for block, records in zip(blocks, scored, strict=True):
-            yield from zip(((row, position) for row in block for position in group.detectors), records, strict=True)
+        told: dict[str, Any] = {"batch_size": size, "advance": self._progress.advance, "observe": self._observe}
+        scored: Iterator[tuple[Sequence[int], list[Record]]]
+        if self._windows and group.preprocessing.modality is Modality.AUDIO:
+            scored = score_recordings(scorers, group.preprocessing, self._samples, rows, self._pool, **told)
+        else:
+            blocks = blocks_of(rows, size)
+            records = score_blocks(scorers, group.preprocessing, self._samples, blocks, self._pool, **told)
+            scored = zip(blocks, records, strict=True)
+        for block, found in scored:
+            yield from zip(((row, position) for row in block for position in group.detectors), found, strict=True)
 
 
 def _between(rows: Sequence[int], start: int, stop: int) -> Sequence[int]:

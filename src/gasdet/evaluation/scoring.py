@@ -7,24 +7,31 @@ where a run was interrupted.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from gasdet.evaluation.inference import Score, Scorer
 from gasdet.evaluation.pipeline import DecodePool, DecodeResult
 from gasdet.evaluation.plan import rows_for, skipped
 from gasdet.evaluation.records import Record, blank
+from gasdet.evaluation.series import placed_in_time
 from gasdet.evaluation.text import one_line
+from gasdet.media import Decoded
 from gasdet.types import Preprocessing, Reason, Sample, Status
 
 if TYPE_CHECKING:
     from gasdet.bundle import Detector
 
+Array = npt.NDArray[Any]
 Advance = Callable[[int, int], None]
+
+Observe = Callable[[Sample, str, Array, Mapping[str, Array]], None]
+"""Called with a sample that has a score, the detector's name, the input that the model was given, and its side outputs."""
 
 MAX_HELD_BYTES = 256 * 1024 * 1024
 """How much decoded data may wait for its batch to fill, in bytes; beyond it the oldest batch goes as it is."""
@@ -45,17 +52,24 @@ class Group:
     rows: tuple[int, ...]
 
 
-def groups_of(detectors: Sequence[Detector], samples: Sequence[Sample]) -> list[Group]:
-    """Group detectors by preprocessing, in the order in which each first occurs."""
+def groups_of(
+    detectors: Sequence[Detector],
+    samples: Sequence[Sample],
+    decoded_as: Callable[[Preprocessing], Preprocessing] = lambda preprocessing: preprocessing,
+) -> list[Group]:
+    """Group detectors by what is decoded for them, in the order in which each first occurs.
+
+    Args:
+        detectors: Of the run.
+        samples: The plan.
+        decoded_as: What is decoded for a detector's preprocessing: as a rule that itself.
+    """
     members: dict[str, list[int]] = {}
-    for position, detector in enumerate(detectors):
-        members.setdefault(detector.preprocessing.fingerprint(), []).append(position)
+    decodes = [decoded_as(detector.preprocessing) for detector in detectors]
+    for position, preprocessing in enumerate(decodes):
+        members.setdefault(preprocessing.fingerprint(), []).append(position)
     return [
-        Group(
-            tuple(positions),
-            detectors[positions[0]].preprocessing,
-            tuple(rows_for(samples, detectors[positions[0]].modality)),
-        )
+        Group(tuple(positions), decodes[positions[0]], tuple(rows_for(samples, decodes[positions[0]].modality)))
         for positions in members.values()
     ]
 
@@ -75,6 +89,7 @@ def score_blocks(
     batch_size: int,
     run_id: str = "",
     advance: Advance | None = None,
+    observe: Observe | None = None,
 ) -> Iterator[list[Record]]:
     """Score blocks of rows, one after the other, decoding ahead across their borders.
 
@@ -87,18 +102,27 @@ def score_blocks(
         batch_size: Most samples in a forward pass.
         run_id: For the records.
         advance: Told how many more records are done, and how many of them without a score.
+        observe: Told of every score with side outputs.
 
     Yields:
         Each block's records: its rows in order and, for each, the scorers in order.
     """
     decodable = [row for block in blocks for row in block if skipped(samples[row]) is None]
     with closing(pool.run([samples[row] for row in decodable], preprocessing)) as results:
-        for block in blocks:
-            yield _Block(scorers, samples, block, batch_size, run_id, advance).score(results)
+        for rows in blocks:
+            block = Block(scorers, samples, rows, batch_size, run_id, advance, observe)
+            for row in rows:
+                block.receive(row, next(results) if skipped(samples[row]) is None else None)
+            block.finish()
+            yield [record for row in rows for record in block.records[row]]
 
 
-class _Block:
-    """The records of one block in the making."""
+class Block:
+    """The records of one block in the making.
+
+    Attributes:
+        records: For each row, one record a scorer, in their order.
+    """
 
     def __init__(
         self,
@@ -108,45 +132,32 @@ class _Block:
         batch_size: int,
         run_id: str,
         advance: Advance | None,
+        observe: Observe | None = None,
     ) -> None:
         self._advance = advance
+        self._observe = observe
         self._scorers = scorers
         self._samples = samples
-        self._rows = rows
         self._batch_size = batch_size
-        self._records = {row: [blank(run_id, scorer.detector.name, samples[row]) for scorer in scorers] for row in rows}
+        self.records = {row: [blank(run_id, scorer.detector.name, samples[row]) for scorer in scorers] for row in rows}
         self._waiting: dict[tuple[Any, ...], list[tuple[int, DecodeResult]]] = {}
         self._held_bytes = 0
 
-    def score(self, results: Iterator[DecodeResult]) -> list[Record]:
-        for row in self._rows:
+    def receive(self, row: int, result: DecodeResult | None) -> None:
+        """Take what decoding gave for the next row; None for a sample that is skipped."""
+        if result is None:
             reason = skipped(self._samples[row])
-            if reason is not None:
-                code, message = reason
-                self._give_up(row, Status.SKIPPED, code, message)
-                continue
-            self._receive(row, next(results))
-        for shape in list(self._waiting):
-            self._infer(shape)
-        return [record for row in self._rows for record in self._records[row]]
-
-    def _receive(self, row: int, result: DecodeResult) -> None:
-        for record in self._records[row]:
+            assert reason is not None
+            self._give_up(row, Status.SKIPPED, *reason)
+            return
+        for record in self.records[row]:
             record["decode_ms"] = result.decode_ms
         decoded = result.decoded
         if decoded is None:
             assert result.reason is not None
             self._give_up(row, Status.ERROR, result.reason, result.message)
             return
-        for record in self._records[row]:
-            record.update(
-                width=decoded.width,
-                height=decoded.height,
-                frames=decoded.frames,
-                duration_s=decoded.duration_s,
-                decoder=decoded.decoder,
-                message=one_line("; ".join(decoded.notes)),
-            )
+        self._describe(row, decoded)
         shape = (*decoded.array.shape, decoded.array.dtype.str)
         self._waiting.setdefault(shape, []).append((row, result))
         self._held_bytes += decoded.array.nbytes
@@ -155,14 +166,30 @@ class _Block:
         while self._held_bytes > MAX_HELD_BYTES:
             self._infer(next(iter(self._waiting)))
 
+    def finish(self) -> None:
+        """Score what still waits for its batch to fill."""
+        for shape in list(self._waiting):
+            self._infer(shape)
+
+    def _describe(self, row: int, decoded: Decoded) -> None:
+        for record in self.records[row]:
+            record.update(
+                width=decoded.width,
+                height=decoded.height,
+                frames=decoded.frames,
+                duration_s=decoded.duration_s,
+                decoder=decoded.decoder,
+                message=one_line("; ".join(decoded.notes)),
+            )
+
     def _give_up(self, row: int, status: Status, reason: Reason, message: str) -> None:
-        for record in self._records[row]:
+        for record in self.records[row]:
             record.update(status=status.value, reason=reason.value, message=one_line(message))
         self._tell([row])
 
     def _tell(self, rows: Sequence[int]) -> None:
         if self._advance is not None:
-            records = [record for row in rows for record in self._records[row]]
+            records = [record for row in rows for record in self.records[row]]
             self._advance(len(records), sum(record["status"] == Status.ERROR.value for record in records))
 
     def _infer(self, shape: tuple[Any, ...]) -> None:
@@ -172,12 +199,22 @@ class _Block:
         batch = np.stack(arrays)
         del arrays
         for position, scorer in enumerate(self._scorers):
-            for (row, _), score in zip(members, scorer.score(batch, members[0][0]), strict=True):
-                _enter(self._records[row][position], score)
+            for index, (score, (row, _)) in enumerate(zip(scorer.score(batch, members[0][0]), members, strict=True)):
+                self._enter(row, position, score, batch[index])
         self._tell([row for row, _ in members])
 
+    def _enter(self, row: int, position: int, score: Score, given: Array) -> None:
+        record, detector = self.records[row][position], self._scorers[position].detector
+        enter(record, score)
+        if score.details:
+            details = placed_in_time(score.details, detector.preprocessing, record["duration_s"])
+            record["details"] = details
+            if self._observe is not None:
+                self._observe(self._samples[row], detector.name, given, details)
 
-def _enter(record: Record, score: Score) -> None:
+
+def enter(record: Record, score: Score) -> None:
+    """Write a score into a record that holds what decoding told."""
     record.update(inference_ms=score.inference_ms, batch_size=score.batch_size)
     if score.reason is not None:
         record.update(status=Status.ERROR.value, reason=score.reason.value, message=score.message)
@@ -191,3 +228,5 @@ def _enter(record: Record, score: Score) -> None:
         logit_synthetic=score.logit_synthetic,
         prediction=int(score.p_synthetic > 0.5),
     )
+    if score.notes:
+        record["message"] = one_line("; ".join(filter(None, (record["message"], *score.notes))))

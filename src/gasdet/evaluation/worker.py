@@ -22,7 +22,7 @@ from gasdet.data import read_source
 from gasdet.errors import MediaError
 from gasdet.evaluation import wire
 from gasdet.evaluation.text import first_line, one_line
-from gasdet.media import Decoded, MediaLimits, decode
+from gasdet.media import Decoded, FindRegions, MediaLimits, decode
 from gasdet.types import Locator, Modality, Preprocessing, Reason
 
 DecodeFunction = Callable[[Locator, Preprocessing, MediaLimits], Decoded]
@@ -43,8 +43,18 @@ def decode_sample(locator: Locator, preprocessing: Preprocessing, limits: MediaL
 
     Raises:
         MediaError: It cannot be read or decoded, with the reason.
+        GasdetError: What finds the preprocessing's region cannot be had.
     """
-    return decode(read_source(locator), preprocessing, limits)
+    return decode(read_source(locator), preprocessing, limits, _find_of(preprocessing.region))
+
+
+def _find_of(region: str) -> FindRegions | None:
+    """What finds a region; None where none is wanted, for which no plugin is looked for."""
+    if not region:
+        return None
+    from gasdet.evaluation.regions import region_finder
+
+    return region_finder(region)
 
 
 def answer(
@@ -72,19 +82,21 @@ def answer(
     return {"reason": reason, "message": message, "decode_ms": elapsed, "decoded": described}, array
 
 
-def prepare(modality: Modality) -> None:
-    """Import a modality's decoders now, so that a slow first import is not held against the first file."""
+def prepare(modality: Modality, region: str = "") -> None:
+    """Import a modality's decoders, and what finds a region, now: a slow first import is not held against the first file."""
     for name in _BACKENDS[modality]:
         try:
             importlib.import_module(name)
         except Exception:  # an absent or broken decoder is for gasdet.media to judge, per file
             continue
+    with contextlib.suppress(Exception):  # likewise; the parent has found it to be there
+        _find_of(region)
 
 
 def serve(channel: socket.socket, function: DecodeFunction, timeout: float) -> None:
     """Answer requests until the other side hangs up.
 
-    A request is ``{"prepare": Modality}`` or ``{"tasks": [(index, locator), ...], "preprocessing", "limits"}``.
+    A request is ``{"prepare": (Modality, region)}`` or ``{"tasks": [(index, locator), ...], "preprocessing", "limits"}``.
     """
     while True:
         try:
@@ -93,7 +105,7 @@ def serve(channel: socket.socket, function: DecodeFunction, timeout: float) -> N
             return
         try:
             if "prepare" in request:
-                prepare(request["prepare"])
+                prepare(*request["prepare"])
                 wire.send(channel, {"ready": request["prepare"]})
                 continue
             for index, locator in request["tasks"]:

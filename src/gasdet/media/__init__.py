@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from gasdet.media.decoded import Decoded, MediaLimits
 from gasdet.media.decoding import decode, decoder_versions, limit_threads
+from gasdet.media.region import FindRegions
 from gasdet.media.sniffing import modality_of_name, sniff
 
 __all__ = [
     "Decoded",
+    "FindRegions",
     "MediaLimits",
     "decode",
     "decoder_versions",

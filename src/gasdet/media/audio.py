@@ -85,9 +85,8 @@ def _decode(track: _Track, preprocessing: Preprocessing, limits: MediaLimits) ->
     if samples.size == 0:
         raise MediaError(Reason.NO_SAMPLES, f"{mixer.read} samples at {track.rate} Hz give none at the model's rate.")
     notes = [f"samples reach {mixer.peak:.3g}, beyond 1; kept as they are"] if mixer.peak > 1 else []
-    window, padding = _window(samples, preprocessing)
-    if padding:
-        notes.append(f"padded {padding} samples")
+    window, padding = fit_window(samples, preprocessing)
+    notes += padding
     decoder = track.decoder if mixer.stream is None else f"{track.decoder}+{_soxr_name()}"
     return Decoded(window, decoder, duration_s=mixer.read / track.rate, notes=tuple(notes))
 
@@ -151,17 +150,30 @@ def _resampler(rate: int, target: int) -> Any:
         raise MediaError(Reason.UNSUPPORTED, f"Resampling from {rate} to {target} Hz failed: {error}.") from None
 
 
-def _window(samples: Array, preprocessing: Preprocessing) -> tuple[Array, int]:
-    """The model's window, float32 ``[N]``, and how many of its samples were added."""
+def fit_window(samples: Array, preprocessing: Preprocessing) -> tuple[Array, list[str]]:
+    """A decoded recording in the model's window: cut where it is longer, padded where it is shorter.
+
+    Args:
+        samples: float32 ``[n]``, n at least 1, at the model's rate.
+        preprocessing: What the model takes.
+
+    Returns:
+        float32 ``[N]``, its own memory unless all of the recording is wanted, and a note where samples were added.
+    """
     wanted, have = preprocessing.num_samples, len(samples)
     if wanted == 0:
-        return np.ascontiguousarray(samples), 0
+        return np.ascontiguousarray(samples), []
     if have >= wanted:
-        start = (have - wanted) // 2 if preprocessing.audio_crop == "center" else 0
-        return samples[start : start + wanted].copy(), 0
-    if preprocessing.audio_pad == "repeat":
-        return np.resize(samples, wanted), wanted - have
-    return np.pad(samples, (0, wanted - have)), wanted - have
+        start = window_start(have, preprocessing)
+        return samples[start : start + wanted].copy(), []
+    padded = np.resize(samples, wanted) if preprocessing.audio_pad == "repeat" else np.pad(samples, (0, wanted - have))
+    return padded, [f"padded {wanted - have} samples"]
+
+
+def window_start(have: int, preprocessing: Preprocessing) -> int:
+    """The first sample of the model's window in a recording of ``have`` samples; 0 where that is no longer than the window."""
+    spare = have - preprocessing.num_samples
+    return spare // 2 if preprocessing.num_samples and spare > 0 and preprocessing.audio_crop == "center" else 0
 
 
 def _pyav_blocks(container: Any, stream: Any) -> Iterator[Array]:

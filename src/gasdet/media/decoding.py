@@ -7,6 +7,7 @@ from pathlib import Path
 
 from gasdet.errors import MediaError
 from gasdet.media.decoded import Decoded, MediaLimits
+from gasdet.media.region import FindRegions
 from gasdet.types import Modality, Preprocessing, Reason
 
 _LIBRARIES = {
@@ -21,30 +22,43 @@ _LIBRARIES = {
 }
 
 
-def decode(source: Path | bytes, preprocessing: Preprocessing, limits: MediaLimits | None = None) -> Decoded:
+def decode(
+    source: Path | bytes,
+    preprocessing: Preprocessing,
+    limits: MediaLimits | None = None,
+    find: FindRegions | None = None,
+) -> Decoded:
     """Decode one sample and bring it to the model's input size.
 
     Args:
         source: The file, or its bytes; both give the same result (the name has no bearing).
         preprocessing: What the model takes; its modality says how the content is read.
         limits: Bounds; the defaults keep the process under 1.2 GiB.
+        find: What finds the preprocessing's ``region``; needed where it names one, and of no effect where it does not.
 
     Returns:
         The array and where it came from.
 
     Raises:
         MediaError: The sample cannot be decoded, with the reason. Nothing else is raised for bad content.
+        ValueError: The preprocessing names a region, and nothing is given that finds it.
     """
     limits = limits or MediaLimits()
+    if not preprocessing.region:
+        find = None
+    elif find is None:
+        raise ValueError(
+            f"the preprocessing asks for the region {preprocessing.region!r}, and nothing is given to find it"
+        )
     try:
         if preprocessing.modality is Modality.IMAGE:
             from gasdet.media.image import decode_image
 
-            return decode_image(source, preprocessing, limits)
+            return decode_image(source, preprocessing, limits, find)
         if preprocessing.modality is Modality.VIDEO:
             from gasdet.media.video import decode_video
 
-            return decode_video(source, preprocessing, limits)
+            return decode_video(source, preprocessing, limits, find)
         from gasdet.media.audio import decode_audio
 
         return decode_audio(source, preprocessing, limits)

@@ -19,8 +19,9 @@ import numpy as np
 from gasdet.errors import MediaError
 from gasdet.media.completeness import check_complete
 from gasdet.media.decoded import MIB, Array, Decoded, MediaLimits
-from gasdet.media.geometry import Box, fit_region, planar, source_box
+from gasdet.media.geometry import Box, fit, fit_region, planar, source_box
 from gasdet.media.jpeg import decode_jpeg
+from gasdet.media.region import FindRegions, crop_image
 from gasdet.media.sniffing import sniff
 from gasdet.media.source import open_source, read_all
 from gasdet.types import Modality, Preprocessing, Reason
@@ -36,10 +37,13 @@ _BYTES_PER_PIXEL = {"JPEG": 8, "MPO": 8, "PNG": 9, "WEBP": 23, "AVIF": 24, "JPEG
 """Memory of one decode per pixel: the decoder's own, Pillow's image (4) and the array (3). Measured, rounded up."""
 _PROGRESSIVE_BYTES_PER_PIXEL = 13  # libjpeg holds every coefficient of a progressive JPEG
 _OTHER_BYTES_PER_PIXEL = 16
+_REGION_BYTES_PER_PIXEL = 3  # what finds a region wants its rows one after the other, which a turned image's are not
 
 
-def decode_image(source: Path | bytes, preprocessing: Preprocessing, limits: MediaLimits) -> Decoded:
-    """Decode an image to uint8 ``[3, H, W]`` RGB.
+def decode_image(
+    source: Path | bytes, preprocessing: Preprocessing, limits: MediaLimits, find: FindRegions | None = None
+) -> Decoded:
+    """Decode an image to uint8 ``[3, H, W]`` RGB; ``find`` finds the region, where the preprocessing asks for one.
 
     Raises:
         MediaError: With the reason.
@@ -52,30 +56,35 @@ def decode_image(source: Path | bytes, preprocessing: Preprocessing, limits: Med
         # Pillow warns of large images and of odd metadata: the first has its own check here, the second no bearing.
         warnings.simplefilter("ignore")
         with _opened(data) as image:
-            return _decode(image, data, preprocessing, limits)
+            return _decode(image, data, preprocessing, limits, find)
 
 
-def _decode(image: Image, data: bytes, preprocessing: Preprocessing, limits: MediaLimits) -> Decoded:
-    _check_size(image, len(data), limits)
+def _decode(
+    image: Image, data: bytes, preprocessing: Preprocessing, limits: MediaLimits, find: FindRegions | None
+) -> Decoded:
+    _check_size(image, len(data), limits, region=find is not None)
     notes: list[str] = []
     pixels = decode_jpeg(image, data)
     if pixels is not None:
         if preprocessing.exif_orientation:
             pixels = _upright(pixels, _orientation(image))
         height, width = pixels.shape[:2]
-        top, left, h, w = source_box(height, width, preprocessing)
-        region = pixels[top : top + h, left : left + w]
         decoder = _fast_decoder_name()
     else:
         upright = _loaded(image, turned=preprocessing.exif_orientation)
         width, height = upright.size
         if upright.mode == "F":
             notes.append("floating-point pixels clipped to 0..255")
-        region = _rgb(upright, source_box(height, width, preprocessing))
+        if find is None:  # no more of it than the model sees becomes an array
+            fitted = fit_region(_rgb(upright, source_box(height, width, preprocessing)), preprocessing)
+        else:
+            pixels = _rgb(upright, (0, 0, height, width))
         if _is_animated(image):
             notes.append("first frame of an animation")
         decoder = _decoder_name()
-    return Decoded(planar(fit_region(region, preprocessing)), decoder, width=width, height=height, notes=tuple(notes))
+    if pixels is not None:
+        fitted = fit(pixels if find is None else crop_image(pixels, preprocessing, find, notes), preprocessing)
+    return Decoded(planar(fitted), decoder, width=width, height=height, notes=tuple(notes))
 
 
 def _opened(data: bytes) -> Image:
@@ -104,7 +113,7 @@ def _unidentified(head: bytes) -> MediaError:
     return MediaError(Reason.CORRUPT, "The image's header cannot be read.")
 
 
-def _check_size(image: Image, file_bytes: int, limits: MediaLimits) -> None:
+def _check_size(image: Image, file_bytes: int, limits: MediaLimits, *, region: bool) -> None:
     width, height = image.size
     pixels = width * height
     if pixels == 0:
@@ -113,7 +122,7 @@ def _check_size(image: Image, file_bytes: int, limits: MediaLimits) -> None:
         raise MediaError(
             Reason.TOO_LARGE, f"The image has {width} x {height} pixels, over the limit of {limits.max_pixels}."
         )
-    needed = file_bytes + pixels * _bytes_per_pixel(image)
+    needed = file_bytes + pixels * (_bytes_per_pixel(image) + (_REGION_BYTES_PER_PIXEL if region else 0))
     if needed > limits.max_decode_bytes:
         raise MediaError(
             Reason.TOO_LARGE,

@@ -42,6 +42,7 @@ from gasdet.media.completeness import check_complete
 from gasdet.media.decoded import MIB, Array, Decoded, MediaLimits
 from gasdet.media.decord_reader import DecordError
 from gasdet.media.geometry import fit
+from gasdet.media.region import ClipRegions, FindRegions
 from gasdet.media.sampling import DEFAULT_FPS, start_indices, uniform_indices, window_indices
 from gasdet.media.sniffing import sniff
 from gasdet.media.source import open_source
@@ -57,8 +58,10 @@ class _OtherFrames(Exception):  # noqa: N818 (a signal within this module)
     """The decoder's frames are not those that the packets' time stamps led to expect."""
 
 
-def decode_video(source: Path | bytes, preprocessing: Preprocessing, limits: MediaLimits) -> Decoded:
-    """Decode a clip to uint8 ``[T, 3, H, W]`` RGB.
+def decode_video(
+    source: Path | bytes, preprocessing: Preprocessing, limits: MediaLimits, find: FindRegions | None = None
+) -> Decoded:
+    """Decode a clip to uint8 ``[T, 3, H, W]`` RGB; ``find`` finds the regions, where the preprocessing asks for them.
 
     Raises:
         MediaError: With the reason.
@@ -69,14 +72,23 @@ def decode_video(source: Path | bytes, preprocessing: Preprocessing, limits: Med
         head = file.read(4096)
         if sniff(head) is Modality.IMAGE and not head.startswith(b"GIF"):
             raise lacking(Modality.VIDEO, "the file is an image")
-        return _Clip(file, size, preprocessing, limits).decode()
+        regions = None if find is None else ClipRegions(find, preprocessing)
+        return _Clip(file, size, preprocessing, limits, regions).decode()
 
 
 class _Clip:
     """One clip on its way to an array: what its header and first frame tell, and what is noted on the way."""
 
-    def __init__(self, file: BinaryIO, size: int, preprocessing: Preprocessing, limits: MediaLimits) -> None:
+    def __init__(
+        self,
+        file: BinaryIO,
+        size: int,
+        preprocessing: Preprocessing,
+        limits: MediaLimits,
+        regions: ClipRegions | None = None,
+    ) -> None:
         self.file, self.size, self.preprocessing, self.limits = file, size, preprocessing, limits
+        self.regions = regions
         self.converter = Converter()
         self.notes: list[str] = []
 
@@ -94,6 +106,11 @@ class _Clip:
             self.first = first
             self._check_memory()
             fitted, decoder = self._fitted(itertools.chain([first], frames))
+        if self.regions is not None and fitted:
+            if self.regions.settle():
+                self.notes.clear()
+                fitted, decoder = self._fitted_again()
+            self.notes += filter(None, [self.regions.note()])
         picture = first.frame
         sideways = quarter_turns(picture) % 2 == 1
         if picture.rotation % 90:
@@ -132,6 +149,11 @@ class _Clip:
             by_decord = self._from_decord(wanted)
             return (by_decord, _decord_name()) if by_decord else (self._from_pyav(frames, wanted), _pyav_name())
         return self._timed(frames), _pyav_name()
+
+    def _fitted_again(self) -> tuple[list[Array], str]:
+        """The same from the clip's start, now that the regions of all wanted frames are known."""
+        with opened(self.file, Modality.VIDEO) as container:
+            return self._fitted(frames_of(container, best_stream(container, Modality.VIDEO), self.limits))
 
     def _from_decord(self, wanted: Sequence[int]) -> list[Array] | None:
         """The wanted frames by decord; None where PyAV must read the clip."""
@@ -213,9 +235,12 @@ class _Clip:
     def _collect(self, frames: Iterable[_T], wanted: Sequence[int], convert: Callable[[_T], Array]) -> list[Array]:
         """Walk through the frames up to the last wanted one and fit those that are wanted (an index may recur)."""
         fitted: list[Array] = []
+        if self.regions is not None:
+            self.regions.begin()
         for index, frame in enumerate(frames):
             if index == wanted[len(fitted)]:
-                small = fit(convert(frame), self.preprocessing)
+                pixels = convert(frame)
+                small = fit(pixels, self.preprocessing) if self.regions is None else self.regions.fit(pixels, index)
                 small = small if small.base is None else small.copy()  # a view would keep the whole frame
                 while len(fitted) < len(wanted) and wanted[len(fitted)] == index:
                     fitted.append(small)
