@@ -1,6 +1,8 @@
-"""CIFAKE, the whole way: gasdet-npr trained on its train split, calibrated on a held-back tenth, judged on its test split.
+"""CIFAKE, the whole way: a detector trained on its train split, calibrated on a held-back tenth, judged on its test split.
 
-    python benchmarks/cifake.py --data DIR [--out runs/cifake] [--set epochs=12 ...]
+    python benchmarks/cifake.py --data DIR [--plugin npr|dinov3] [--out runs/cifake-npr] [--set epochs=12 ...]
+
+What differs from the plugin's recipe is in cifake-PLUGIN.yaml beside this file.
 
 DIR holds train.parquet and test.parquet (struct column ``image`` with ``bytes`` and ``path``, column ``label``) and, where
 it is known, the list test_duplicates_of_train.txt. Every step is a gasdet command and is printed. The parts:
@@ -31,32 +33,35 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 HERE = Path(__file__).resolve().parent
+RECIPES = {path.stem.removeprefix("cifake-"): path for path in HERE.glob("cifake-*.yaml")}
 METRICS = ("accuracy", "combined_score", "ece", "mcc", "brier", "auroc")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder with train.parquet and test.parquet")
-    parser.add_argument("--out", type=Path, default=Path("runs/cifake"))
+    parser.add_argument("--plugin", choices=sorted(RECIPES), default="npr")
+    parser.add_argument("--out", type=Path, help="runs/cifake-PLUGIN unless given")
     parser.add_argument("--method", default="temperature_bias", help="the calibrator")
     parser.add_argument("--set", dest="settings", action="append", default=[], metavar="KEY=VALUE")
     options = parser.parse_args()
-    out: Path = options.out
+    plugin: str = options.plugin
+    out: Path = options.out or Path("runs", f"cifake-{plugin}")
     out.mkdir(parents=True, exist_ok=True)
     fit, calibration, duplicates = divide(options.data, out)
 
     trained, run = out / "trained", out / "test"
     settings = [word for setting in options.settings for word in ("--set", setting)]
     seconds = gasdet(
-        "train", "--plugin", "npr", "--data", fit, "--val-fraction", "0.05", "--recipe", HERE / "cifake.yaml", *settings,
+        "train", "--plugin", plugin, "--data", fit, "--val-fraction", "0.05", "--recipe", RECIPES[plugin], *settings,
         "--out", trained,
     )  # fmt: skip
     gasdet(
-        "calibrate", "--plugin", "npr", "--weights", trained, "--data", calibration, "--method", options.method,
+        "calibrate", "--plugin", plugin, "--weights", trained, "--data", calibration, "--method", options.method,
         "--run-out", out / "calibration",
     )  # fmt: skip
     gasdet(
-        "evaluate", "--plugin", "npr", "--weights", trained, "--data", options.data / "test.parquet", "--out", run,
+        "evaluate", "--plugin", plugin, "--weights", trained, "--data", options.data / "test.parquet", "--out", run,
     )  # fmt: skip
     record = json.loads((trained / "train.json").read_text(encoding="utf-8"))
     told = (

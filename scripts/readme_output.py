@@ -9,7 +9,7 @@ A block that this script keeps looks like this in README.md::
     ```
 
 The comment names the command that is run; the first line in the block is what the reader types. What is pasted is the
-command's standard output at 118 columns.
+command's standard output at 118 columns; ``first 12 lines of: gasdet list`` pastes no more than those, and "...".
 
     python scripts/readme_output.py --write     run and paste
     python scripts/readme_output.py --check     exit 1 and print a diff where the README and the output disagree
@@ -32,7 +32,10 @@ import tempfile
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-BLOCK = re.compile(r"<!-- output of: (?P<command>.+?) -->\n```console\n\$ (?P<shown>.+)\n(?P<output>(?:.*\n)*?)```\n")
+BLOCK = re.compile(
+    r"<!-- (?P<part>output|first (?P<lines>\d+) lines) of: (?P<command>.+?) -->\n"
+    r"```console\n\$ (?P<shown>.+)\n(?P<output>(?:.*\n)*?)```\n"
+)
 DURATION = re.compile(r"\d+(?:\.\d+)? ?(?:ms|s|min)\b")
 HASH = re.compile(r"-[0-9a-f]{8}\b")
 DECIMAL = re.compile(r"-?\d*\.\d+")
@@ -67,6 +70,12 @@ def run(command: str, folder: Path) -> str:
     return "\n".join(line.rstrip() for line in done.stdout.splitlines()) + "\n"
 
 
+def beginning(output: str, lines: str | None) -> str:
+    """The whole output, or its first lines and a line that says that there are more."""
+    kept = output.splitlines()[: int(lines)] if lines else []
+    return "\n".join([*kept, "...", ""]) if lines and len(kept) < output.count("\n") else output
+
+
 def agrees(old: str, new: str) -> bool:
     """Whether two outputs are the same but for durations and small differences of decimal numbers."""
     old, new = (HASH.sub("-HASH", DURATION.sub("DURATION", text)) for text in (old, new))
@@ -90,11 +99,12 @@ def main() -> None:
         sample_clip(folder)
 
         def paste(match: re.Match[str]) -> str:
-            output = run(match["command"], folder)
+            output = beginning(run(match["command"], folder), match["lines"])
             if agrees(match["output"], output):
                 return match[0]
             stale.append(f"$ {match['command']}\n--- README.md\n{match['output']}+++ now\n{output}")
-            return f"<!-- output of: {match['command']} -->\n```console\n$ {match['shown']}\n{output}```\n"
+            named = f"<!-- {match['part']} of: {match['command']} -->"
+            return f"{named}\n```console\n$ {match['shown']}\n{output}```\n"
 
         renewed, found = BLOCK.subn(paste, text)
     if not found:
