@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import pickle
 import shutil
 import sys
@@ -22,7 +23,7 @@ from gasdet.bundle import load_bundle, load_detector, resolve_weights
 from gasdet.bundle.completing import DeltaError, Written, is_whole, write_delta
 from gasdet.bundle.delta import DELTA_KEY, Base, complete_sha256_of, read_delta
 from gasdet.bundle.safefile import read_header, sha256_of
-from gasdet.errors import BundleError, WeightsError
+from gasdet.errors import BundleError, PluginError, WeightsError
 from gasdet.types import DetectorSpec, Modality, WeightsSpec
 
 MODEL = '''
@@ -354,10 +355,122 @@ def test_a_tensor_of_another_shape_is_refused(site: Site, delta: Path) -> None:
 @pytest.mark.parametrize(
     "changes",
     [{"base": None}, {"base": {"kind": "x", "source": "", "sha256": "", "model": {}}}, {"model": 3}, {"from_base": [1]},
+     {"from_base": "head"}, {"from_base": {"head": 1}}, {"dtype": "int8"}, {"dtype": ["float32"]}, {"input_dtype": "int8"},
+     {"preprocessing": []}, {"preprocessing": {"sizes": 3}}, {"preprocessing": {"resize": "big"}},
      {"detector": None}, {"more": 1}, {"complete_metadata": {"a": 1}}],
 )  # fmt: skip
 def test_a_damaged_description_is_refused(site: Site, delta: Path, changes: dict[str, Any]) -> None:
+    """Before its base is looked for: it is not at hand here."""
+    shutil.move(site.backbone, site.backbone.with_suffix(".away"))
     refuse(site, rewritten(delta, load_file(delta), **changes), "damaged delta file", kind=WeightsError)
+
+
+def test_deltas_that_are_each_others_base_are_refused(site: Site, delta: Path) -> None:
+    one, other = (Path(shutil.copy(delta, delta.parent / name)) for name in ("one.safetensors", "other.safetensors"))
+    base = {"kind": "weights", "sha256": sha256_of(site.trained), "model": {}}
+    rewritten(one, load_file(one), base={**base, "source": "other.safetensors"})
+    rewritten(other, load_file(other), base={**base, "source": "one.safetensors"})
+    with pytest.raises(
+        DeltaError, match=r"one\.safetensors is a delta whose base is that very file, or a delta of it"
+    ) as caught:
+        resolve_weights(site.spec, str(one), demo_data=False)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(DeltaError, match="whose base is that very file"):
+        resolve_weights(site.spec, str(one), demo_data=False, bases=[str(other)])
+
+
+def test_a_delta_may_have_a_delta_as_its_base(site: Site, delta: Path, tmp_path: Path) -> None:
+    tensors = load_file(site.trained)
+    tuned = tmp_path / "tuned.safetensors"
+    save_file({**tensors, "head.bias": tensors["head.bias"] + 1}, tuned, {"gasdet": "{}"})
+    detector = load_detector(site.spec, resolve_weights(site.spec, str(tuned), demo_data=False), origin="net 1.0")
+    base = Base("weights", "net.safetensors", sha256_of(site.trained))
+    second = write_delta(detector, site.spec, base, site.trained, delta.parent / "second.safetensors").path
+    shutil.copy(site.backbone, delta.parent)
+    found = resolve_weights(site.spec, str(second), demo_data=False)
+    assert found.path.read_bytes() == tuned.read_bytes()
+
+
+def test_a_configuration_beside_a_delta_is_not_used_and_a_line_says_so(site: Site, delta: Path) -> None:
+    (delta.parent / "model_config.yaml").write_text("modality: image\npreprocessing: {resize: [4, 4]}\n")
+    shutil.copy(site.backbone, site.folder / "base.safetensors")
+    for choice in (delta, delta.parent):
+        found = resolve_weights(site.spec, str(choice), demo_data=False, bases=[str(site.backbone)])
+        assert found.preprocessing["resize"] == [8, 8]
+        assert found.message == (
+            f"The model_config.yaml beside {delta} is not used: a delta file says itself how its weights are used."
+        )
+    (delta.parent / "model_config.yaml").unlink()
+    assert resolve_weights(site.spec, str(delta), demo_data=False, bases=[str(site.backbone)]).message == ""
+    (site.folder / "model_config.yaml").write_text("modality: image\nmodel: {weights_file: model.safetensors}\n")
+    assert resolve_weights(site.spec, str(site.trained), demo_data=False).message == ""
+
+
+@pytest.mark.parametrize(
+    "error", [KeyError("0.weight"), IndexError("no such layer"), AssertionError(), OSError(5, "read error")]
+)
+def test_whatever_a_builder_raises_is_one_sentence(
+    site: Site, delta: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, tmp_path: Path
+) -> None:
+    def build(*_: Any, **__: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(sys.modules[site.spec.target], "build", build)
+    message = rf"net cannot be built from its base .*backbone\.safetensors: .*{type(error).__name__}"
+    refuse(site, delta, message, kind=WeightsError)
+    with pytest.raises(WeightsError, match=message):  # not that the folder of the delta cannot be written
+        site.written(tmp_path / "out" / "net.safetensors")
+
+
+def test_a_recipe_without_a_builder_is_the_plugins_fault(site: Site, delta: Path) -> None:
+    refuse_as = replace(site.spec, recipe=f"{site.spec.target}:ABSENT")
+    with pytest.raises(PluginError, match="the builder of net cannot be had: "):
+        resolve_weights(refuse_as, str(delta), demo_data=False, bases=[str(site.backbone)])
+
+
+def test_a_disk_without_hard_links_takes_a_delta_too(
+    site: Site, delta: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def link(source: Path, target: Path) -> None:
+        if target.exists():
+            raise FileExistsError(17, "File exists")
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", link)
+    out = tmp_path / "stick" / "net.safetensors"
+    assert site.written(out).same_file
+    assert out.read_bytes() == delta.read_bytes()
+    assert list(out.parent.iterdir()) == [out]
+
+    def appears(source: Path, target: Path) -> None:
+        target.write_text("mine")
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", appears)
+    with pytest.raises(DeltaError, match=r"meanwhile\.safetensors exists; give another file"):
+        site.written(out.parent / "meanwhile.safetensors")
+    assert (out.parent / "meanwhile.safetensors").read_text() == "mine"
+
+
+def test_what_cannot_be_written_and_what_cannot_be_read_are_told_apart(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "taken").write_text("a file where the folder should be")
+    with pytest.raises(DeltaError, match="taken cannot be written: File exists; give another folder, or make room"):
+        site.written(tmp_path / "taken" / "net.safetensors")
+    module, calls = sys.modules[site.spec.target], []
+    real = module.build
+
+    def build(*args: Any, **model: Any) -> Any:
+        calls.append(args)
+        if len(calls) == 3:  # when the delta is written, and completed to see that it can be
+            raise OSError(5, "Input/output error")
+        return real(*args, **model)
+
+    monkeypatch.setattr(module, "build", build)
+    with pytest.raises(WeightsError, match=r"cannot be built from its base .* Input/output error"):
+        site.written(tmp_path / "out" / "net.safetensors")
+    assert list((tmp_path / "out").iterdir()) == []
 
 
 def test_another_format_or_detector_is_refused(site: Site, delta: Path) -> None:

@@ -292,3 +292,26 @@ def test_a_crop_larger_than_the_preprocessing_gives_is_found_at_once(modality: M
     with pytest.raises(UsageError, match="no window of 64 pixels"):
         check_fits(steps, given(resize=[32, 48]))
     check_fits(steps, given(resize=[32, 48], resize_mode="shortest_edge"))  # the sizes are those of the files
+
+
+@pytest.mark.parametrize(("modality", "frames"), [(Modality.IMAGE, ()), (Modality.VIDEO, (4,))])
+def test_the_models_own_check_is_asked_with_the_shape_that_the_augmentation_leaves(
+    modality: Modality, frames: tuple[int, ...]
+) -> None:
+    asked: list[tuple[int, ...]] = []
+
+    def check_input(shape: tuple[int, ...]) -> None:
+        asked.append(shape)
+        if shape[-1] % 14:
+            raise ValueError(f"{shape[-1]} is no multiple of 14.")
+
+    keys: dict[str, Any] = {"resize": [64, 64], **({"num_frames": 4} if frames else {})}
+    given = Preprocessing.from_mapping(modality, keys)
+    check_fits([{"name": "random_crop", "size": 56, "p": 0.01}], given, check_input)
+    with pytest.raises(
+        UsageError, match=r"samples as they are decoded do not fit the model: 64 is no multiple of 14\.$"
+    ):
+        check_fits([], given, check_input)
+    assert asked == [(1, *frames, 3, 56, 56), (1, *frames, 3, 64, 64)]
+    check_fits([], Preprocessing.from_mapping(modality, {**keys, "resize_mode": "shortest_edge"}), check_input)
+    assert len(asked) == 2

@@ -178,6 +178,9 @@ def test_what_the_commands_refuse(table: Path, backbone: Path, tmp_path: Path) -
     assert "a bundle with --out DIR or a delta file with --delta FILE" in result.stderr
     result = gasdet("export", "--plugin", "toy", "--weights", out, "--delta", delta, "--zip", code=2)
     assert "a delta file holds weights alone; leave out --zip" in result.stderr
+    idle = ("--no-calibrator", "--decode-timeout", "30")  # stated, though it is the default
+    result = gasdet("export", "--plugin", "toy", "--weights", out, "--delta", delta, *idle, code=2)
+    assert "leave out --no-calibrator, --decode-timeout." in result.stderr
     moved = tmp_path / "moved.safetensors"
     shutil.copy(out / "model.safetensors", moved)
     (tmp_path / "elsewhere").mkdir()

@@ -267,7 +267,8 @@ def test_a_changed_annotation_is_another_training(table: Path, tmp_path: Path, c
     assert "begun with another configuration" in again.stderr
     changed.write_text(table.read_text().replace(",Tone\n", ",notes\n"))
     without = command(changed, tmp_path / "without", "--set", "epochs=1")
-    assert "no training sample has the annotation tone" in without.stderr
+    assert without.stderr.count("annotation") == 1
+    assert "0 of 30 training samples have the annotation tone" in without.stderr
     changed.write_text(table.read_text())
     assert command(changed, tmp_path / "out", "--set", "epochs=1").exit_code == 0, "the same data in another folder"
 
@@ -305,6 +306,10 @@ def test_the_model_is_told_how_far_it_is_and_gets_targets_in_training_alone(tabl
         (["targets=gasdet_hearing.recipe:RECIPE"], "which is no function"),
         (["loss_options.told.key=said"], "takes the output 'said', .* it gives embeddings, logits, told, wanted"),
         (["annotations=[a]"], "no such setting"),
+        (
+            ["losses={told: 1}", "loss_options.told.key=wanted"],
+            r"a stage \(told\) depends on nothing .*trainable = all",
+        ),
     ],
 )
 def test_what_cannot_be_is_said(table: Path, tmp_path: Path, settings: list[str], message: str) -> None:
@@ -399,6 +404,15 @@ def test_unusable_targets_are_told() -> None:
         targets_of(refuses).batch(arrays, [SAMPLE] * 2)
     with pytest.raises(PluginError, match="must be numbers"):
         targets_of(lambda *_: np.array(["a"])).batch(arrays, [SAMPLE] * 2)
+    path = "toy_losses:told"
+    with pytest.raises(
+        PluginError, match=rf"{path} fails for a\.wav: KeyError, and the sample has no annotation 'tone'; "
+    ):
+        targets_of(lambda array, sample, rate: sample.annotations["tone"]).batch(arrays, [SAMPLE] * 2)
+    with pytest.raises(PluginError, match=rf"{path} fails for a\.wav: IndexError: .*\.$"):
+        targets_of(lambda array, *_: array[7]).batch(arrays, [SAMPLE] * 2)
+    with pytest.raises(PluginError, match=f"{path} returns no array of numbers: "):
+        targets_of(lambda *_: [[1.0], [1.0, 2.0]]).batch(arrays, [SAMPLE] * 2)
     lengths = iter([2, 3, 2, 3])
     with pytest.raises(PluginError, match=r"\[2\] and \[3\] for arrays of one shape"):
         targets_of(lambda *_: np.zeros(next(lengths))).batch(arrays, [SAMPLE] * 2)

@@ -19,11 +19,12 @@ import gasdet.training.preparing as preparing
 from gasdet.bundle.calibration import CalibratorError
 from gasdet.data import Dataset
 from gasdet.errors import DataError, PluginError, RunError, UsageError
+from gasdet.registry import load_registry
 from gasdet.training import DataChoice, TrainOptions, load_chosen_data, train_detector
 from gasdet.training.decoded_store import Failure
 from gasdet.training.distributed import Processes
 from gasdet.training.features import FeatureSet
-from gasdet.training.identity import plugin_sha256, rows_sha256, training_versions
+from gasdet.training.identity import plugin_sha256, rows_sha256, training_code, training_versions
 from gasdet.types import DetectorSpec, Modality, Reason, Sample
 
 
@@ -322,6 +323,51 @@ def test_identity_holds_model_libraries_and_every_file_of_the_plugin(
     assert plugin_sha256(spec, "plugged.model:build") == before
     (package / "deep" / "blocks.py").write_text("x = 1")
     assert plugin_sha256(spec, "plugged.model:build") != before
+
+
+def test_code_of_losses_and_targets_is_the_trainings_identity(
+    toy: Any, tiny_dataset: Dataset, tmp_path: Path, options: TrainOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of another distribution than the detector, as a package that only brings losses is."""
+    site = tmp_path / "brought"
+    for name in ("brought_losses", "brought_targets", "brought_losses-1.0.dist-info"):
+        (site / name).mkdir(parents=True)
+    losses, targets = site / "brought_losses" / "__init__.py", site / "brought_targets" / "__init__.py"
+    losses.write_text("def square(logits, labels):\n    return (logits[:, 1] - labels).square().mean()\n")
+    targets.write_text("def none(array, sample, sample_rate):\n    return array[:1]\n")
+    (site / "brought_losses" / "plugin.py").write_text(
+        "from gasdet import ComponentSpec, hookimpl\n\n@hookimpl\ndef register_losses(register):\n"
+        "    register(ComponentSpec('square', 'brought_losses:square', 'squared error'))\n"
+    )
+    info = site / "brought_losses-1.0.dist-info"
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: brought-losses\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[gasdet]\nbrought = brought_losses.plugin\n")
+    monkeypatch.syspath_prepend(str(site))
+    load_registry.cache_clear()
+    try:
+        own = toy.recipe
+        recipe = dataclasses.replace(own, stages=({}, {"losses": {"square": 1.0}, "targets": "brought_targets:none"}))
+        code = training_code(recipe)
+        assert set(code) >= {own.builder, "brought_losses:square", "brought_targets:none"}
+        assert "brought_losses:square" not in training_code(dataclasses.replace(recipe, stages=()))
+        digests = [plugin_sha256(toy.spec, *code)]
+        assert plugin_sha256(toy.spec, *training_code(own)) == plugin_sha256(
+            toy.spec, own.builder
+        )  # gasdet has a version
+        for file in (losses, targets):
+            file.write_text(file.read_text() + "# changed\n")
+            digests.append(plugin_sha256(toy.spec, *code))
+        assert len(set(digests)) == 3
+
+        chosen = dataclasses.replace(options, settings=("epochs=1", "losses={square: 1}"))
+        out = tmp_path / "out"
+        train_detector(toy.spec, tiny_dataset, out, chosen)
+        assert train_detector(toy.spec, tiny_dataset, out, chosen).weights.exists()
+        losses.write_text(losses.read_text() + "# changed again\n")
+        with pytest.raises(RunError, match=r"begun with another configuration .*model_sha256"):
+            train_detector(toy.spec, tiny_dataset, out, chosen)
+    finally:
+        load_registry.cache_clear()
 
 
 def test_stored_vectors_that_are_not_finite_count_once(toy: Any, tmp_path: Path, options: TrainOptions) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gasdet.bundle.delta import read_delta
 from gasdet.errors import GasdetError, WeightsError, first_line
 from gasdet.types import DetectorSpec
 
@@ -51,6 +52,19 @@ def config_beside(spec: DetectorSpec, file: Path) -> tuple[BundleConfig | None, 
     if described.resolve() == file.resolve():
         return config, ""
     return None, f"The {CONFIG_NAME} beside {file} is not used: it describes {described.name}."
+
+
+def unused_beside_delta(file: Path) -> str:
+    """The line that says that a model_config.yaml beside a delta file is not used; empty where there is no such thing.
+
+    Raises:
+        WeightsError: The file is no safetensors file, or a damaged delta.
+    """
+    from gasdet.bundle.config import CONFIG_NAME
+
+    if not (file.parent / CONFIG_NAME).is_file() or read_delta(file) is None:
+        return ""
+    return f"The {CONFIG_NAME} beside {file} is not used: a delta file says itself how its weights are used."
 
 
 def file_in(folder: Path, config: BundleConfig | None) -> Path:

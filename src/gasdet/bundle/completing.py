@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import pkgutil
+import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,8 +19,9 @@ from torch import Tensor
 
 from gasdet.bundle.delta import Base, Delta, read_delta
 from gasdet.bundle.detector import Detector, json_ready
+from gasdet.bundle.fidelity import has_foreign_names
 from gasdet.bundle.safefile import read_header, sha256_of
-from gasdet.errors import PluginError, WeightsError, first_line
+from gasdet.errors import GasdetError, PluginError, WeightsError, first_line
 from gasdet.types import DetectorSpec
 
 _SHOWN = 5
@@ -94,7 +96,7 @@ def write_delta(
     own = {name: tensor for name, tensor in tensors.items() if name not in from_base}
     metadata = _single(read_header(whole).metadata)
     with _scratch(out.parent, out.name) as folder:
-        save_file(tensors, folder / "complete", metadata)
+        _save(tensors, folder / "complete", metadata)
         complete_sha256, complete_size = sha256_of(folder / "complete"), (folder / "complete").stat().st_size
         (folder / "complete").unlink()
         delta = Delta(
@@ -109,14 +111,11 @@ def write_delta(
             input_dtype=detector.input_dtype,
             licence=detector.weights.licence,
         )
-        save_file(own, folder / "delta", delta.to_metadata())
+        _save(own, folder / "delta", delta.to_metadata())
         if read_delta(folder / "delta") != delta:
             raise DeltaError(f"the arguments of load_model of {detector.name} cannot be written down in a delta file.")
         complete(spec, folder / "delta", delta, base_file, folder / "again")
-        try:
-            os.link(folder / "delta", out)  # unlike a rename, it never replaces a file that appeared meanwhile
-        except OSError as error:
-            raise DeltaError(f"{out} cannot be written: {error.strerror or error}; give another file.") from error
+        _put(folder / "delta", out)
     return Written(
         path=out,
         sha256=sha256_of(out),
@@ -173,7 +172,7 @@ def complete(spec: DetectorSpec, path: Path, delta: Delta, base_file: Path, targ
     except (SafetensorError, OSError) as error:
         raise DeltaError(f"{path} cannot be read: {first_line(error)}.") from None
     with _scratch(target.parent, target.name) as folder:
-        save_file({n: t.contiguous() for n, t in tensors.items()}, folder / "complete", dict(delta.complete_metadata))
+        _save({n: t.contiguous() for n, t in tensors.items()}, folder / "complete", dict(delta.complete_metadata))
         found = sha256_of(folder / "complete")
         if found != delta.complete_sha256:
             raise DeltaError(
@@ -181,39 +180,46 @@ def complete(spec: DetectorSpec, path: Path, delta: Delta, base_file: Path, targ
                 f"{delta.complete_sha256[:16]}…): it is damaged, or this version of {spec.name} reads its base otherwise; "
                 "fetch it again, or take the whole file."
             )
-        os.replace(folder / "complete", target)
+        with _writing(target.parent):
+            os.replace(folder / "complete", target)
 
 
 def is_whole(spec: DetectorSpec, file: Path, weights: Path) -> bool:
     """Whether a base is a whole detector, as weights of it are, and not a backbone: by the names of its tensors."""
     names = set(read_header(file).tensors)
-    is_foreign = getattr(pkgutil.resolve_name(spec.target), "is_foreign", None)
-    return names == set(read_header(weights).tensors) or (callable(is_foreign) and bool(is_foreign(frozenset(names))))
+    return names == set(read_header(weights).tensors) or has_foreign_names(pkgutil.resolve_name(spec.target), names)
 
 
 def _base_state(
     spec: DetectorSpec, base: Base, file: Path, model: Mapping[str, Any], *, seed: int
 ) -> dict[str, Tensor]:
     """Every tensor of the detector as it is before a training from the base; those of a new head depend on the seed."""
+    build = _builder_of(spec, base)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         try:
-            if base.kind == "weights":
-                module = pkgutil.resolve_name(f"{spec.target}:load_model")(str(file), **model)
-            else:
-                module = _builder_of(spec)(file, **base.model)
-        except (ImportError, AttributeError) as error:
-            raise PluginError(f"the builder of {spec.name} cannot be had: {first_line(error)}.") from error
-        except (ValueError, TypeError, RuntimeError, SafetensorError) as error:
-            raise WeightsError(f"{spec.name} cannot be built from its base {file}: {first_line(error)}.") from error
-    state: dict[str, Tensor] = module.float().state_dict()
+            module = build(str(file), **model) if base.kind == "weights" else build(file, **base.model)
+            state: dict[str, Tensor] = module.float().state_dict()
+        except GasdetError:
+            raise
+        except Exception as error:  # a plugin's code, on a file that may be anybody's
+            why = f"{type(error).__name__}: {first_line(error)}" if str(error).strip() else first_line(error)
+            raise WeightsError(f"{spec.name} cannot be built from its base {file}: {why}.") from error
     return state
 
 
-def _builder_of(spec: DetectorSpec) -> Any:
-    if not spec.recipe:
+def _builder_of(spec: DetectorSpec, base: Base) -> Callable[..., Any]:
+    """What reads a base of that kind: the recipe's builder, or load_model."""
+    if base.kind == "backbone" and not spec.recipe:
         raise PluginError(f"{spec.name} has no recipe, whose builder would read the base of a delta.")
-    return pkgutil.resolve_name(pkgutil.resolve_name(spec.recipe).builder)
+    try:
+        if base.kind == "weights":
+            found = pkgutil.resolve_name(f"{spec.target}:load_model")
+        else:
+            found = pkgutil.resolve_name(pkgutil.resolve_name(spec.recipe).builder)
+    except Exception as error:  # the plugin's modules may raise anything
+        raise PluginError(f"the builder of {spec.name} cannot be had: {first_line(error)}.") from error
+    return found  # type: ignore[no-any-return]
 
 
 def _unchanged(
@@ -254,10 +260,47 @@ def _single(metadata: Mapping[str, str]) -> dict[str, str]:
 @contextmanager
 def _scratch(folder: Path, name: str) -> Iterator[Path]:
     """A folder for files that are put beside it when they are whole."""
-    try:
+    with _writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder, prefix=f".{name[:40]}.") as scratch:
-            yield Path(scratch)
+        made = tempfile.TemporaryDirectory(dir=folder, prefix=f".{name[:40]}.", ignore_cleanup_errors=True)
+    with made as scratch:
+        yield Path(scratch)
+
+
+def _save(tensors: Mapping[str, Tensor], file: Path, metadata: dict[str, str]) -> None:
+    """Write a file into a scratch folder."""
+    with _writing(file.parent.parent):
+        save_file(dict(tensors), file, metadata)
+
+
+def _put(file: Path, out: Path) -> None:
+    """Give a finished file its name; unlike a rename, this never replaces a file that appeared meanwhile."""
+    try:
+        os.link(file, out)
+        return
+    except FileExistsError:
+        raise DeltaError(f"{out} exists; give another file, or remove it first.") from None
+    except OSError:  # exFAT and some network file systems have no hard links
+        pass
+    try:
+        made = open(out, "xb")  # noqa: SIM115
+    except FileExistsError:
+        raise DeltaError(f"{out} exists; give another file, or remove it first.") from None
+    except OSError as error:
+        raise DeltaError(f"{out} cannot be written: {error.strerror or error}; give another file.") from error
+    try:
+        with _writing(out.parent), made, open(file, "rb") as source:
+            shutil.copyfileobj(source, made)
+    except BaseException:
+        out.unlink(missing_ok=True)
+        raise
+
+
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    """Say that a folder cannot be written, of what is done in it here."""
+    try:
+        yield
     except (OSError, SafetensorError) as error:
         why = error.strerror or error if isinstance(error, OSError) else first_line(error)
         raise DeltaError(f"{folder} cannot be written: {why}; give another folder, or make room.") from error

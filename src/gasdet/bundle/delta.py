@@ -91,13 +91,19 @@ def read_delta(path: Path) -> Delta | None:
             raise WeightsError(
                 f"{path} is a delta file of another format than {FORMAT}; make it again with this gasdet."
             )
-        base = Base(**stored.pop("base"))
-        found = Delta(base=base, from_base=tuple(stored.pop("from_base")), **stored)
-    except (ValueError, TypeError, KeyError, AttributeError):
-        raise WeightsError(f"{path} is a damaged delta file: its description cannot be read; fetch it again.") from None
-    if not _is_plain(found):
-        raise WeightsError(f"{path} is a damaged delta file: its description cannot be read; fetch it again.")
+        base, names = Base(**stored.pop("base")), stored.pop("from_base")
+        if not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
+            raise _damaged(path, "from_base must be a list of names")
+        found = Delta(base=base, from_base=tuple(names), **stored)
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        raise _damaged(path, "its description cannot be read") from None
+    if problem := _problem(found):
+        raise _damaged(path, problem)
     return found
+
+
+def _damaged(path: Path, why: str) -> WeightsError:
+    return WeightsError(f"{path} is a damaged delta file: {why}; fetch it again.")
 
 
 def complete_sha256_of(path: Path) -> str:
@@ -141,22 +147,33 @@ def _record_beside(weights: Path) -> dict[str, Any]:
     return record if isinstance(record, dict) and isinstance(record.get("weights"), dict) else {}
 
 
-def _is_plain(delta: Delta) -> bool:
-    """Whether the fields have the types that are used without another look."""
-    base = delta.base
-    texts = (
-        delta.detector,
-        delta.complete_sha256,
-        delta.dtype,
-        delta.input_dtype,
-        delta.licence,
-        base.source,
-        base.sha256,
-    )
-    maps = (delta.model, delta.preprocessing, delta.complete_metadata, base.model)
-    return (
-        all(isinstance(text, str) for text in (*texts, *delta.from_base))
-        and all(isinstance(mapping, dict) for mapping in maps)
-        and all(isinstance(value, str) for value in delta.complete_metadata.values())
-        and base.kind in ("backbone", "weights")
-    )
+def _problem(delta: Delta) -> str:
+    """The first of the fields that is not what is used without another look; empty where there is none."""
+    from gasdet.bundle.config import DTYPES, INPUT_DTYPES  # here, because whole weights do without YAML
+
+    base, dtypes = delta.base, tuple(dict.fromkeys(DTYPES.values()))
+    texts = {
+        "detector": delta.detector,
+        "complete_sha256": delta.complete_sha256,
+        "licence": delta.licence,
+        "the base's source": base.source,
+        "the base's sha256": base.sha256,
+    }
+    maps = {
+        "model": delta.model,
+        "preprocessing": delta.preprocessing,
+        "complete_metadata": delta.complete_metadata,
+        "the base's model": base.model,
+    }
+    problems = [f"{name} must be text" for name, value in texts.items() if not isinstance(value, str)]
+    problems += [f"{name} must be a mapping" for name, value in maps.items() if not isinstance(value, dict)]
+    if not problems and not all(isinstance(value, str) for value in delta.complete_metadata.values()):
+        problems.append("complete_metadata must have texts")
+    for name, value, known in (
+        ("the base's kind", base.kind, ("backbone", "weights")),
+        ("dtype", delta.dtype, dtypes),
+        ("input_dtype", delta.input_dtype, INPUT_DTYPES),
+    ):
+        if value not in known:
+            problems.append(f"{name} must be one of {', '.join(known)}, not {value!r}")
+    return problems[0] if problems else ""

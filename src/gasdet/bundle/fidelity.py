@@ -22,6 +22,17 @@ _SPREAD = 1 << 16
 _SMALL = 4 << 20
 
 
+def has_foreign_names(code: object, names: Iterable[str]) -> bool:
+    """Whether a model.py says of a file that its tensors have names of its publisher's, which load_model renames.
+
+    Args:
+        code: The imported model.py, with ``is_foreign(names)`` where it knows such files.
+        names: Of the file's tensors.
+    """
+    is_foreign = getattr(code, "is_foreign", None)
+    return callable(is_foreign) and bool(is_foreign(frozenset(names)))
+
+
 def check_complete(module: torch.nn.Module, header: Header, path: Path, *, who: str) -> None:
     """Hold a plugin's model to its file: the same tensors, in the same shapes, with the same values.
 

@@ -25,7 +25,7 @@ from gasdet.bundle.codecheck import check_file
 from gasdet.bundle.config import CODE_NAME, CONFIG_NAME, BundleConfig, read_config, weights_in
 from gasdet.bundle.delta import read_delta
 from gasdet.bundle.detector import Detector, WeightsInfo
-from gasdet.bundle.fidelity import check_complete, check_used
+from gasdet.bundle.fidelity import check_complete, check_used, has_foreign_names
 from gasdet.bundle.safefile import Header, read_header, sha256_of
 from gasdet.bundle.weights import ResolvedWeights
 from gasdet.errors import BundleError, GasdetError, GasdetWarning, PluginError, WeightsError, first_line
@@ -323,8 +323,7 @@ def _check_weights(module: ModuleType, network: torch.nn.Module, header: Header,
     Such a file is one for which ``is_foreign(names)`` of model.py is true: ``load_model`` renames and converts its tensors, and
     answers for that none is missing or left over.
     """
-    is_foreign = getattr(module, "is_foreign", None)
-    if callable(is_foreign) and is_foreign(frozenset(header.tensors)):
+    if has_foreign_names(module, header.tensors):
         return check_used(network, header, path, who=who)
     check_complete(network, header, path, who=who)
     return []

@@ -15,7 +15,7 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from gasdet.bundle.beside import config_beside, config_of, file_in
+from gasdet.bundle.beside import config_beside, config_of, file_in, unused_beside_delta
 from gasdet.bundle.delta import Delta, read_delta
 from gasdet.bundle.hub import HUB_SCHEME, HubFile, fetch_hub
 from gasdet.bundle.safefile import is_safetensors, read_header, sha256_mismatch, sha256_of
@@ -154,6 +154,7 @@ def resolve_weights(
     download: bool = True,
     bases: Sequence[str] = (),
     notify: Callable[[str], None] | None = None,
+    completing: frozenset[str] = frozenset(),
 ) -> ResolvedWeights:
     """Find, fetch if need be, and check the weights file for a detector; a delta file is completed.
 
@@ -167,6 +168,7 @@ def resolve_weights(
         download: Whether files that are not at hand may be fetched.
         bases: For a delta file: files of which one is its base, written as ``choice`` is.
         notify: Called with one line before a download begins.
+        completing: SHA-256 of the delta files that this is looked for as a base of.
 
     Raises:
         DeltaError: It is a delta whose base is not at hand or is another file, or that does not complete.
@@ -180,7 +182,7 @@ def resolve_weights(
         return found
     from gasdet.bundle.delta_base import completed  # here, because a whole file needs no torch
 
-    return completed(spec, found, delta, bases, may_fetch, notify)
+    return completed(spec, found, delta, bases, may_fetch, notify, completing)
 
 
 def _found(
@@ -379,6 +381,8 @@ def _from_path(spec: DetectorSpec, path: Path) -> ResolvedWeights:
     else:
         file = path
         config, message = config_beside(spec, path)
+    if note := unused_beside_delta(file):
+        config, message = None, note
     return _users_file(spec, file, name=file.name, source=str(file), config=config, message=message)
 
 

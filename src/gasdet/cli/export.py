@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from click.core import ParameterSource
 
 from gasdet.cli import options, text
 from gasdet.cli.progress import progress
@@ -97,7 +98,9 @@ def command(
     options.check_names([plugin])
     if delta is not None:
         idle = {"--zip": zipped, "--dtype": dtype, "--calibrator": calibrator, "--data": data, "--workers": workers}
-        idle["--faces"] = faces
+        idle |= {"--no-calibrator": no_calibrator, "--faces": faces}
+        timeout_from = click.get_current_context().get_parameter_source("decode_timeout")
+        idle["--decode-timeout"] = timeout_from is not ParameterSource.DEFAULT
         if given := [name for name, value in idle.items() if value]:
             raise UsageError(f"a delta file holds weights alone; leave out {', '.join(given)}.")
         _export_delta(plugin, delta, weights, base, offline, as_json)

@@ -160,15 +160,16 @@ def keep_split(part: Part, split: str) -> Counter[str]:
 
 
 def merge_repeated(samples: Iterable[Sample], notes: list[str]) -> list[Sample]:
-    """Keep each member once. A member that a table lists with different labels becomes a skipped sample."""
+    """Keep each member once, as its first row has it. One that a table lists with different labels becomes a skipped sample."""
     kept: dict[str, Sample] = {}
-    repeated = 0
+    repeated = otherwise = 0
     contradicted: Counter[str] = Counter()
     for sample in samples:
         first = kept.setdefault(sample.sample_id, sample)
         if first is sample:
             continue
         repeated += 1
+        otherwise += first.annotations != sample.annotations
         if first.media_type is not sample.media_type or first.skip is not sample.skip:
             contradicted[sample.sample_id] += 1
     for identity in contradicted:
@@ -178,4 +179,6 @@ def merge_repeated(samples: Iterable[Sample], notes: list[str]) -> list[Sample]:
         kept[identity] = make_sample(first.dataset, first.member, first.locator, first.modality, None, skip=skip)
     if repeated:
         notes.append(f"{counted(repeated, 'row')} left out that list a file again")
+    if otherwise:
+        notes.append(f"{otherwise:,} of these with other annotations than the file's first row, which counts")
     return list(kept.values())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from gasdet.types import Modality
@@ -80,13 +80,6 @@ def first_named(columns: Sequence[str], names: Iterable[str]) -> str:
 def annotated(columns: Sequence[str], asked: Iterable[str]) -> dict[str, str]:
     """For each name asked for that is a column, in any case, that column as the table spells it."""
     return {name: column for name in asked if (column := first_named(columns, [name]))}
-
-
-def no_annotations_notes(shown: str, asked: Iterable[str], found: Mapping[str, str]) -> list[str]:
-    """Lines about the columns that were asked for and that a table does not have."""
-    return [
-        f"{shown} has no column {name}, which the training's recipe asks for" for name in asked if name not in found
-    ]
 
 
 def modality_of_word(text: str) -> Modality | None:

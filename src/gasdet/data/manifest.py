@@ -22,7 +22,6 @@ from gasdet.data.columns import (
     annotated,
     first_named,
     modality_of_word,
-    no_annotations_notes,
     roles_of,
 )
 from gasdet.data.labels import LABEL_WORDS, media_type_of_label, split_of_file
@@ -192,7 +191,7 @@ def rows_samples(
     if stated.media_type is None and not roles.label:
         part.unlabelled = f"{shown} has no label column (one of {LABEL_NAMES}), or an empty one"
     reader.check(shown)
-    part.notes += reader.notes() + no_annotations_notes(shown, stated.annotations, reader.annotated)
+    part.notes += reader.notes()
     return part
 
 

@@ -16,7 +16,6 @@ from gasdet.data.columns import (
     first_named,
     modality_of_column,
     modality_of_word,
-    no_annotations_notes,
     roles_of,
 )
 from gasdet.data.labels import LABEL_WORDS, media_type_of_label, split_of_file, split_of_folder
@@ -340,7 +339,6 @@ class _TableReader:
                 f"words are {LABEL_WORDS}."
             )
         part.notes += left_out_notes(self.stated, self.not_asked, self.other_modality, "row")
-        part.notes += no_annotations_notes(self.shown, self.stated.annotations, self.annotated)
         names = self.class_names.get(self.roles.label)
         if names:
             meant = ", ".join(f"{i} = {name}" for i, name in names.items())

@@ -8,7 +8,7 @@ neither the order of the samples nor threads or processes play a part. All frame
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,21 +49,36 @@ def check_augmentation(augmentation: Sequence[Mapping[str, Any]], modality: Moda
     return tuple(_step(step, f"augmentation step {number}", modality) for number, step in enumerate(augmentation, 1))
 
 
-def check_fits(augmentation: Sequence[Mapping[str, Any]], preprocessing: Preprocessing) -> None:
+def check_fits(
+    augmentation: Sequence[Mapping[str, Any]],
+    preprocessing: Preprocessing,
+    check_input: Callable[[tuple[int, ...]], None] | None = None,
+) -> None:
     """See that an augmentation can be applied to what a preprocessing gives, where that is pixels of one size.
 
     Every step is taken once, on a blank sample, whatever its ``p``: a crop that is too large is found before anything is
     decoded, and not in the first epoch.
 
+    Args:
+        augmentation: Its steps.
+        preprocessing: What comes before them.
+        check_input: The model's own check of the shape that it is then given, a batch of one; raises ValueError.
+
     Raises:
-        UsageError: See :func:`check_augmentation`; or a step does not fit.
+        UsageError: See :func:`check_augmentation`; a step does not fit; or the model does not take the outcome.
     """
     if preprocessing.modality is Modality.AUDIO or preprocessing.resize_mode in ("none", "shortest_edge"):
         return
     frames = (preprocessing.num_frames,) if preprocessing.modality is Modality.VIDEO else ()
     blank = np.zeros((*frames, 3, *preprocessing.resize), np.uint8)
     always = [{**step, "p": 1.0} for step in augmentation]
-    Augmenter(always, preprocessing.modality, seed=0)(blank, "", 1)
+    made = Augmenter(always, preprocessing.modality, seed=0)(blank, "", 1)
+    if check_input is not None:
+        try:
+            check_input((1, *made.shape))
+        except ValueError as error:
+            what = "after augmentation" if augmentation else "as they are decoded"
+            raise UsageError(f"samples {what} do not fit the model: {error}") from None
 
 
 def _step(step: Any, where: str, modality: Modality | str) -> Step:

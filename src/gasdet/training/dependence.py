@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from gasdet.errors import UsageError
 from gasdet.training.checkpoint import own_random_numbers
 from gasdet.training.distributed import uses_all_parameters
 from gasdet.training.interfaces import ModelOutput, Objective, TrainingInputs
@@ -41,6 +42,9 @@ def settle_outputs(
         recipe: Of the stage.
         train: Two samples of each class are tried.
         device: Where the stage computes.
+
+    Raises:
+        UsageError: The objective reads nothing that depends on what is trained.
     """
     module = caller.module
     labels = [sample.label for sample in train.samples]
@@ -58,10 +62,20 @@ def settle_outputs(
             found = _read(loss, outputs)
             whole = whole and uses_all_parameters(caller, {name: outputs[name] for name in found})
             read |= found
+    if not read:
+        raise nothing_to_learn(recipe)
     load_tensors(dict(module.named_buffers()), buffers)
     objective.load_state_dict(state)
     caller.kept = frozenset(read)
     return whole
+
+
+def nothing_to_learn(recipe: Recipe) -> UsageError:
+    """The error of a stage whose objective no trained parameter of the module can change."""
+    return UsageError(
+        f"the loss of a stage ({', '.join(recipe.losses)}) depends on nothing that it trains (trainable = {recipe.trainable}); "
+        "choose other losses, or another part of the model."
+    )
 
 
 def tell_progress(module: nn.Module, progress: float) -> None:
@@ -73,5 +87,7 @@ def tell_progress(module: nn.Module, progress: float) -> None:
 def _read(loss: Tensor, outputs: dict[str, Tensor]) -> set[str]:
     """Names of the outputs that a loss depends on."""
     names: Sequence[str] = [name for name, output in outputs.items() if output.requires_grad]
+    if not (names and loss.requires_grad):
+        return set()
     gradients = torch.autograd.grad(loss, [outputs[name] for name in names], allow_unused=True, retain_graph=True)
     return {name for name, gradient in zip(names, gradients, strict=True) if gradient is not None}

@@ -9,11 +9,14 @@ import json
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gasdet.evaluation.environment import versions
-from gasdet.registry import load_target
+from gasdet.registry import load_registry, load_target
 from gasdet.types import DetectorSpec, Sample
+
+if TYPE_CHECKING:
+    from gasdet.training.recipe import Recipe
 
 _LIBRARIES = ("timm", "peft", "transformers", "accelerate", "safetensors")
 """What models are built and trained with, beside those that every score depends on."""
@@ -59,13 +62,37 @@ def training_versions() -> dict[str, str]:
     return found
 
 
-def plugin_sha256(spec: DetectorSpec, builder: str) -> str:
-    """SHA-256 over all Python files of the packages that the detector's model and the recipe's builder are in."""
+def plugin_sha256(spec: DetectorSpec, *targets: str) -> str:
+    """SHA-256 over all Python files of the packages that the detector's model and some other components are in.
+
+    gasdet itself is left out: its version is among ``training_versions``.
+
+    Args:
+        spec: Of the detector.
+        targets: Import paths, such as the recipe's builder or those of ``training_code``.
+    """
     digest = hashlib.sha256()
-    for root in sorted({_package(target.partition(":")[0]) for target in (spec.target, builder)}):
+    for root in sorted({_package(target.partition(":")[0]) for target in (spec.target, *targets)} - {"gasdet"}):
         for name, path in _sources(root):
             digest.update(f"{name}\0".encode() + hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()
+
+
+def training_code(recipe: Recipe) -> tuple[str, ...]:
+    """Import paths of what a training computes with besides the model: builder, targets, losses and selecting metrics.
+
+    Raises:
+        UsageError: No plugin registers a loss or metric of that name.
+        PluginError: Several do.
+    """
+    found = {recipe.builder}
+    for stage in map(recipe.stage, range(recipe.stage_count)):
+        found.add(load_registry().component("metric", stage.selection).spec.target)
+        if stage.kind == "supervised":
+            found |= {load_registry().component("loss", name).spec.target for name in stage.losses}
+        if stage.uses_targets:
+            found.add(stage.targets)
+    return tuple(sorted(found))
 
 
 def _package(module: str) -> str:

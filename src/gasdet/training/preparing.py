@@ -219,8 +219,9 @@ class Preparation:
 
         targets = Targets(recipe.targets, trained) if recipe.uses_targets else None
         for name in recipe.annotations if targets else ():
-            if not any(name in sample.annotations for sample in train):
-                self._tell(f"no training sample has the annotation {name}, which the recipe asks for")
+            having = sum(name in sample.annotations for sample in train)
+            if having < len(train):
+                self._tell(f"{having} of {len(train)} training samples have the annotation {name}")
 
         def inputs(part: DecodedSet, *, training: bool) -> MediaInputs:
             return MediaInputs(

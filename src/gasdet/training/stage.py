@@ -27,7 +27,7 @@ from gasdet.training.checkpoint import (
     unpack_optimiser,
     unpack_rng,
 )
-from gasdet.training.dependence import settle_outputs, tell_progress, uses_all
+from gasdet.training.dependence import nothing_to_learn, settle_outputs, tell_progress, uses_all
 from gasdet.training.distributed import Processes
 from gasdet.training.ema import Ema
 from gasdet.training.interfaces import Batch, ModelOutput, Objective, Sampler, TrainingInputs
@@ -223,9 +223,13 @@ class Stage:
             # nothing of it counts, and a mean over no weight is no number; other processes wait for the gradients
             read = self.caller.kept or ("logits", "embeddings")
             given = [each.sum() for name, each in output.outputs.items() if name in read and each.requires_grad]
+            if not given:
+                raise nothing_to_learn(self.recipe)
             self.processes.backward(torch.stack(given).sum() * 0)
             return
         loss, logged = self.objective(output, batch, progress)
+        if not loss.requires_grad:
+            raise nothing_to_learn(self.recipe)
         value = loss.item()
         if not math.isfinite(value):
             raise RunError(

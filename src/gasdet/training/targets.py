@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 
 from gasdet.data.names import printable
-from gasdet.errors import DataError, PluginError, UsageError
+from gasdet.errors import DataError, GasdetError, PluginError, UsageError, first_line
 from gasdet.registry import load_target
 from gasdet.types import Modality, Preprocessing, Sample
 
@@ -57,7 +57,7 @@ class Targets:
 
         Raises:
             DataError: The function refuses a sample with a ValueError.
-            PluginError: It returns no array of numbers, or arrays of several shapes.
+            PluginError: It fails otherwise, or returns no array of numbers, or arrays of several shapes.
         """
         found = [self._one(array, sample) for array, sample in zip(arrays, samples, strict=True)]
         shapes = sorted({one.shape for one in found})
@@ -75,11 +75,28 @@ class Targets:
     def _one(self, array: Array, sample: Sample) -> Array:
         try:
             found = self._function(array, sample, self._sample_rate)
+        except (GasdetError, MemoryError):
+            raise
         except ValueError as error:
-            raise DataError(f"{printable(sample.member)} has no usable target: {error}") from error
-        found = np.asarray(found)
+            raise DataError(
+                f"{printable(sample.member)} has no usable target: {first_line(error)} ({self._path})."
+            ) from error
+        except Exception as error:  # a plugin's function may raise anything
+            raise PluginError(f"{self._path} fails for {printable(sample.member)}: {_why(error, sample)}.") from error
+        try:
+            found = np.asarray(found)
+        except Exception as error:
+            raise PluginError(f"{self._path} returns no array of numbers: {first_line(error)}.") from error
         if found.dtype.kind not in "biuf":
             raise PluginError(f"{self._path} returns {found.dtype} targets; they must be numbers.")
         # torch has no unsigned integers but uint8 that all of its operations take
         kinds = {"f": np.float32, "i": np.int64, "u": np.int64, "b": np.bool_}
         return found.astype(kinds[found.dtype.kind])
+
+
+def _why(error: Exception, sample: Sample) -> str:
+    """An error of a function in words; the likely one is a sample of which nobody said what the function looks up."""
+    key = error.args[0] if isinstance(error, KeyError) and error.args else None
+    if isinstance(key, str) and key not in sample.annotations:
+        return f"KeyError, and the sample has no annotation {key!r}; take sample.annotations.get({key!r}), which may be None"
+    return f"{type(error).__name__}: {first_line(error)}"

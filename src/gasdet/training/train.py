@@ -119,7 +119,7 @@ class _Training:
         from gasdet.training.ancestry import Ancestry
         from gasdet.training.augmentation import check_fits
         from gasdet.training.building import build, choose, preprocessing_of
-        from gasdet.training.identity import plugin_sha256
+        from gasdet.training.identity import plugin_sha256, training_code
         from gasdet.training.objectives import check_stages
         from gasdet.training.preparing import Preparation
         from gasdet.training.record import Trained, check_same, configuration
@@ -152,11 +152,12 @@ class _Training:
             check_sampling(recipe.stage(number), split.train, split.validation)
             make_sampler(recipe.stage(number), split.train)
             stage = dataclasses.replace(recipe, training_preprocessing=recipe.stage(number).training_preprocessing)
-            check_fits(recipe.stage(number).augmentation, preprocessing_of(spec, stage, training=True))
+            check_input = getattr(start.module, "check_input", None)
+            check_fits(recipe.stage(number).augmentation, preprocessing_of(spec, stage, training=True), check_input)
+            check_fits((), chosen.preprocessing, check_input)
         device = str(self._processes.device)
-        asked = configuration(
-            spec.name, self._origin, chosen, start, data, split, device, plugin_sha256(spec, recipe.builder)
-        )
+        code = plugin_sha256(spec, *training_code(recipe))
+        asked = configuration(spec.name, self._origin, chosen, start, data, split, device, code)
         stored = None if options.restart else read_json(self._out / TRAIN_NAME)
         self._processes.barrier()  # before the first process writes its session into that file
         if stored is not None:
