@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
+import re
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -105,8 +108,72 @@ def test_every_problem_is_listed(tmp_path: Path, random_detector: Detectors) -> 
 
 
 def test_another_networks_file_is_refused_and_not_guessed_at(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"missing: encoder\.cls_token.*1 unexpected: weight"):
+    with pytest.raises(ValueError, match=r"missing: .*encoder\.cls_token.*1 unexpected: weight"):
         load_model(str(written(tmp_path, {"weight": torch.zeros(3)})))
+
+
+@pytest.mark.parametrize(
+    "gone", ["encoder.blocks.1.", "temporal.blocks.1.", "temporal.", "encoder_", "temporal_layers"]
+)
+@pytest.mark.parametrize("encoder", list(ENCODERS))
+def test_a_file_without_its_last_block_is_refused(
+    encoder: str, gone: str, tmp_path: Path, random_detector: Detectors
+) -> None:
+    tensors = dict(random_detector(encoder).state_dict())
+    short = {name: tensor for name, tensor in tensors.items() if not name.startswith(gone)}
+    assert len(short) < len(tensors)
+    with pytest.raises(ValueError, match=rf"missing: {re.escape(gone)}"):
+        load_model(str(written(tmp_path, short)))
+    load_model(str(written(tmp_path, tensors)))
+
+
+def test_the_demo_file_without_its_last_block_is_refused(tmp_path: Path) -> None:
+    tensors = load_file(str(files("gasdet_gend").joinpath("demo.safetensors")))
+    for gone in ("encoder.blocks.1.", "temporal.blocks.1."):
+        short = {name: tensor for name, tensor in tensors.items() if not name.startswith(gone)}
+        with pytest.raises(ValueError, match=rf"12 missing: {re.escape(gone)}"):
+            load_model(str(written(tmp_path, short)))
+
+
+def test_a_backbone_of_another_depth_is_refused(tmp_path: Path, random_detector: Detectors) -> None:
+    """A detector of pictures of ours as the backbone, with less blocks than its own number says."""
+    whole = written(tmp_path, dict(random_detector(temporal=False).state_dict()))
+    sizes = {**SIZES, "patch_size": 8, "img_size": 32}
+    assert build(whole, **sizes).temporal_layers == 1
+    short = {name: t for name, t in load_file(str(whole)).items() if not name.startswith("encoder.blocks.1.")}
+    with pytest.raises(ValueError, match=r"1 of another size: encoder_depth 2 instead of 1"):
+        build(written(tmp_path, short), **{**sizes, "depth": 1})
+
+
+def test_integers_and_numbers_that_are_not_finite_are_refused(tmp_path: Path, random_detector: Detectors) -> None:
+    tensors = dict(random_detector().state_dict())
+    for name in ("encoder.norm.weight", "head.weight", "temporal.out.bias", "temporal.frame_seconds"):
+        integers = {**tensors, name: tensors[name].to(torch.int64)}
+        with pytest.raises(ValueError, match=rf"1 not of floating point: {re.escape(name)} \(torch\.int64\)"):
+            load_model(str(written(tmp_path, integers)))
+        for value in (math.nan, math.inf):
+            odd = tensors[name].detach().clone()
+            odd.view(-1)[-1] = value
+            with pytest.raises(ValueError, match=rf"1 with numbers that are not finite: {re.escape(name)}"):
+                load_model(str(written(tmp_path, {**tensors, name: odd})))
+    backbone = {**backbone_of("clip"), "norm.weight": torch.full((64,), math.nan)}
+    with pytest.raises(ValueError, match=r"not finite: encoder\.norm\.weight"):
+        build(written(tmp_path, backbone), **SIZES, patch_size=8, img_size=32)
+    halves = {name: t.half() if t.is_floating_point() else t for name, t in tensors.items()}
+    assert load_model(str(written(tmp_path, halves))).head.weight.dtype == torch.float32
+
+
+@pytest.mark.parametrize("temporal", [True, False])
+def test_seconds_between_frames_are_above_0(temporal: bool, tmp_path: Path, random_detector: Detectors) -> None:
+    tensors = dict(random_detector(temporal=temporal).state_dict())
+    path = str(written(tmp_path, tensors))
+    for seconds in (0.0, -0.1, math.nan, math.inf):
+        with pytest.raises(ValueError, match="frame_seconds must be above 0"):
+            load_model(path, frame_seconds=seconds)
+    if temporal:
+        wrong = written(tmp_path, {**tensors, "temporal.frame_seconds": torch.tensor(-1.0)}, "wrong.safetensors")
+        with pytest.raises(ValueError, match=r"frame_seconds of \S+ must be above 0"):
+            load_model(str(wrong))
 
 
 def test_two_classes_only(tmp_path: Path) -> None:
@@ -128,6 +195,7 @@ class Released:
     def __init__(self, kind: str, generation: int) -> None:
         torch.manual_seed(0)
         self.kind, self.head = kind, nn.Linear(64, 2)
+        self.sizes: dict[str, Any] = {"embed_dim": 64, "depth": 2} | ({"patch_size": 8} if kind == "pe" else {})
         tensors: Tensors
         if kind == "clip":
             from transformers import CLIPVisionConfig, CLIPVisionModel
@@ -181,7 +249,7 @@ RELEASES = pytest.mark.parametrize(
 @RELEASES
 def test_released_files_give_the_authors_logits(kind: str, generation: int, tmp_path: Path, moving_clip: Clips) -> None:
     release = Released(kind, generation)
-    model = load_model(str(written(tmp_path, release.tensors)))
+    model = load_model(str(written(tmp_path, release.tensors)), **release.sizes)
     assert model.temporal is None
     clip = moving_clip(8, batch=2, side=28 if kind == "clip" else 32)
     expected = torch.stack([release.logits(clip[:, t]) for t in range(8)], 1)
@@ -198,7 +266,8 @@ def _drop(tensors: Tensors, end: str) -> str:
 
 @RELEASES
 def test_released_files_are_checked_strictly(kind: str, generation: int, tmp_path: Path) -> None:
-    whole = Released(kind, generation).tensors
+    release = Released(kind, generation)
+    whole, sizes = release.tensors, release.sizes
     for end, told in {
         "clip": {"1.layer_norm2.bias": "blocks.1.norm2.bias", "0.self_attn.k_proj.weight": "blocks.0.attn.k.weight"},
         "dinov3": {
@@ -210,14 +279,14 @@ def test_released_files_are_checked_strictly(kind: str, generation: int, tmp_pat
         tensors = dict(whole)
         _drop(tensors, end)
         with pytest.raises(ValueError, match=rf"missing: \S*{told}"):
-            load_model(str(written(tmp_path, tensors)))
+            load_model(str(written(tmp_path, tensors)), **sizes)
     tensors = dict(whole)
     _drop(tensors, "model.linear.bias")
     with pytest.raises(ValueError, match=r"1 missing: head\.bias"):
-        load_model(str(written(tmp_path, tensors)))
+        load_model(str(written(tmp_path, tensors)), **sizes)
     tensors = {**whole, "feature_extractor.backbone.extra.weight": torch.zeros(2)}
     with pytest.raises(ValueError, match=r"1 unexpected: encoder\.extra\.weight"):
-        load_model(str(written(tmp_path, tensors)))
+        load_model(str(written(tmp_path, tensors)), **sizes)
     end = {
         "clip": "0.self_attn.q_proj.weight",
         "dinov3": "layer.0.attention.q_proj.weight",
@@ -227,28 +296,84 @@ def test_released_files_are_checked_strictly(kind: str, generation: int, tmp_pat
     name = _drop(tensors, end[kind])
     tensors[name] = torch.zeros(65, 64)
     with pytest.raises(ValueError, match=r"1 misshapen: \S*blocks\.0\.attn\.q"):
-        load_model(str(written(tmp_path, tensors)))
+        load_model(str(written(tmp_path, tensors)), **sizes)
+
+
+@RELEASES
+def test_a_released_file_without_its_last_block_is_refused(kind: str, generation: int, tmp_path: Path) -> None:
+    release = Released(kind, generation)
+    short = {n: t for n, t in release.tensors.items() if not re.search(r"(layers|layer|blocks)\.1\.", n)}
+    assert len(short) < len(release.tensors)
+    with pytest.raises(ValueError, match=r"missing: .*encoder\.blocks\.1\.norm1\.weight"):
+        load_model(str(written(tmp_path, short)), **release.sizes)
+    # without a stated depth there must be the published 24 blocks: a file of two is not taken for a whole one
+    del release.sizes["depth"]
+    with pytest.raises(ValueError, match=r"missing: .*encoder\.blocks\.2\.norm1\.weight"):
+        load_model(str(written(tmp_path, release.tensors)), **release.sizes)
+    with pytest.raises(ValueError, match=r"embed_dim=64 where the published \w+ encoder has 1024; state"):
+        load_model(str(written(tmp_path, release.tensors)))
+
+
+@pytest.mark.parametrize("registers", [0, 3])
+def test_released_dinov3_has_four_registers(registers: int, tmp_path: Path) -> None:
+    release = Released("dinov3", 5)
+    name = "feature_extractor.backbone.embeddings.register_tokens"
+    tensors = {**release.tensors, name: release.tensors[name][:, :registers]}
+    if not registers:
+        del tensors[name]
+    with pytest.raises(ValueError, match=r"(1 missing|1 misshapen): encoder\.reg_token"):
+        load_model(str(written(tmp_path, tensors)), **release.sizes)
+
+
+@pytest.mark.parametrize("kind", ["clip", "dinov3", "pe"])
+def test_two_names_for_one_tensor_are_refused(kind: str, tmp_path: Path) -> None:
+    release = Released(kind, 5 if kind == "dinov3" else 4)
+    fused = torch.zeros(192, 64)
+    inner = "feature_extractor." if kind == "clip" else "feature_extractor.backbone."
+    second = {
+        "clip": {
+            "feature_extractor.backbone.vision_model.post_layernorm.weight": "norm.weight",
+            "feature_extractor.vision_model.vision_model.post_layernorm.weight": "post_layernorm.weight",
+            "feature_extractor.post_layernorm.weight": "post_layernorm.weight",
+            "feature_extractor.vision_model.norm.weight": "norm.weight",
+        },
+        "dinov3": {
+            "feature_extractor.norm.weight": "norm.weight",
+            f"{inner}layer.0.norm1.weight": "blocks.0.norm1.weight",
+            f"{inner}blocks.0.attn.q_bias": "blocks.0.attn.q_bias",
+        },
+        "pe": {"feature_extractor.norm.weight": "norm.weight"},
+    }[kind]
+    second |= {"encoder.norm.weight": "encoder.norm.weight", "head.weight": "head.weight"}
+    if kind != "pe":
+        second[f"{inner}blocks.0.attn.qkv.weight"] = "blocks.0.attn.qkv.weight"
+    for name, told in second.items():
+        assert name not in release.tensors
+        extra = fused if "qkv" in name else torch.zeros(2, 64) if name == "head.weight" else torch.zeros(64)
+        with pytest.raises(ValueError, match=rf"1 under two names: \S*{re.escape(told)}\b"):
+            load_model(str(written(tmp_path, {**release.tensors, name: extra})), **release.sizes)
 
 
 def test_what_nothing_uses_may_be_there_or_not(tmp_path: Path, moving_clip: Clips) -> None:
     pixels = moving_clip(1, side=28)[:, 0]
-    tensors = dict(Released("clip", 4).tensors)
-    expected = load_model(str(written(tmp_path, tensors)))(pixels)
+    release = Released("clip", 4)
+    tensors = dict(release.tensors)
+    expected = load_model(str(written(tmp_path, tensors)), **release.sizes)(pixels)
     _drop(tensors, "visual_projection.weight")
-    assert torch.equal(load_model(str(written(tmp_path, tensors)))(pixels), expected)
+    assert torch.equal(load_model(str(written(tmp_path, tensors)), **release.sizes)(pixels), expected)
     tensors["feature_extractor.vision_model.embeddings.position_ids"] = torch.arange(5)[None]
-    assert torch.equal(load_model(str(written(tmp_path, tensors)))(pixels), expected)
+    assert torch.equal(load_model(str(written(tmp_path, tensors)), **release.sizes)(pixels), expected)
 
 
 def test_dinov3s_biases_of_zero_are_left_out(tmp_path: Path, moving_clip: Clips) -> None:
     release, pixels = Released("dinov3", 5), moving_clip(1)[:, 0]
-    with_biases = load_model(str(written(tmp_path, release.tensors)))
+    with_biases = load_model(str(written(tmp_path, release.tensors)), **release.sizes)
     assert "encoder.blocks.0.attn.q_bias" in with_biases.state_dict()
     with torch.no_grad():
         for name, parameter in release.module.named_parameters():
             if name.endswith(("q_proj.bias", "v_proj.bias")):
                 parameter.zero_()
-    without = load_model(str(written(tmp_path, release.tensors)))
+    without = load_model(str(written(tmp_path, release.tensors)), **release.sizes)
     assert "encoder.blocks.0.attn.q_bias" not in without.state_dict()
     torch.testing.assert_close(without(pixels), release.logits(pixels), rtol=1e-4, atol=1e-5)
     assert not torch.allclose(without(pixels), with_biases(pixels), atol=1e-5)
@@ -275,8 +400,11 @@ def test_all_names_of_the_full_depth(tmp_path: Path) -> None:
     assert len(tensors) == 3 + 4 + 24 * 16
     tensors["feature_extractor.visual_projection.weight"] = torch.zeros(48, 64)
     tensors |= {"model.linear.weight": torch.randn(2, 64), "model.linear.bias": torch.zeros(2)}
-    model = load_model(str(written(tmp_path, tensors)))
+    model = load_model(str(written(tmp_path, tensors)), embed_dim=64)
     assert len(model.encoder.blocks) == 24
+    short = {name: tensor for name, tensor in tensors.items() if ".layers.23." not in name}
+    with pytest.raises(ValueError, match=r"12 missing: encoder\.blocks\.23\."):
+        load_model(str(written(tmp_path, short, "short.safetensors")), embed_dim=64)
     assert model(torch.zeros(1, 3, 224, 224)).shape == (1, 2)
     third = torch.cat(
         [tensors[f"feature_extractor.vision_model.encoder.layers.3.self_attn.{k}_proj.weight"] for k in "qkv"]

@@ -23,7 +23,10 @@ def test_pictures_and_clips(encoder: str, random_detector: Detectors, moving_cli
     assert torch.equal(model(clip), model(clip.float()))
     picture = clip[:, 3]
     assert torch.equal(model(picture), model.head(model.features(picture)))
-    assert model(clip[:0]).shape == (0, 2)
+    for empty in (clip[:0], picture[:0]):
+        assert model(empty).shape == (0, 2)
+        assert model.forward_with_details(empty)[0].shape == (0, 2)
+        assert len(model.features(empty)) == 0
     larger = moving_clip(8, side=48)
     assert torch.isfinite(model(larger)).all()
 
@@ -118,6 +121,8 @@ def test_details_of_a_clip(random_detector: Detectors, moving_clip: Clips) -> No
     torch.testing.assert_close(details["frame_average"], torch.stack([each[0].mean(), each[1, :6].mean()]))
     torch.testing.assert_close(details["frame_p_seconds"], (torch.arange(9) * 2 / 15).expand(2, -1))
     assert model.forward_with_details(clip[:, 0])[1] == {}
+    without = random_detector(temporal=False, frame_seconds=0.5)
+    assert without.forward_with_details(clip)[1]["frame_p_seconds"][1, :3].tolist() == [0.0, 0.5, 1.0]
 
 
 def test_half_precision(random_detector: Detectors, moving_clip: Clips) -> None:
@@ -234,6 +239,13 @@ def test_an_encoder_without_weights_fails(moving_clip: Clips) -> None:
 def test_other_shapes_are_refused(shape: tuple[int, ...], random_detector: Detectors) -> None:
     with pytest.raises(ValueError, match=r"\[B, T, 3, H, W\]"):
         random_detector()(torch.zeros(shape))
+
+
+@EACH
+def test_sides_that_are_no_multiples_of_the_patch_are_refused(encoder: str, random_detector: Detectors) -> None:
+    for shape in ((1, 3, 32, 36), (1, 8, 3, 36, 32), (0, 3, 33, 32)):
+        with pytest.raises(ValueError, match=rf"multiples of 8, not {shape[-2]} and {shape[-1]}"):
+            random_detector(encoder)(torch.zeros(shape))
 
 
 @pytest.mark.parametrize(

@@ -368,10 +368,8 @@ class GenD(nn.Module):
         ):
             if value not in known:
                 raise ValueError(f"{name} must be one of {', '.join(known)}, not {value!r}.")
-        numbers = {"chunk_frames": chunk_frames, "frame_seconds": frame_seconds, "embed_dim": embed_dim, "depth": depth}
-        for name, number in {**numbers, "temporal_layers": temporal_layers}.items():
-            if number <= 0:
-                raise ValueError(f"{name} must be above 0, not {number}.")
+        refuse_nonpositive(chunk_frames=chunk_frames, embed_dim=embed_dim, depth=depth, temporal_layers=temporal_layers)
+        refuse_nonpositive(frame_seconds=frame_seconds)
         heads = num_heads or max(1, embed_dim // 64)
         if embed_dim % heads or temporal_dim < 4 or temporal_dim % max(1, temporal_dim // 64) or temporal_dim % 2:
             raise ValueError(
@@ -382,13 +380,15 @@ class GenD(nn.Module):
             raise ValueError("qkv_bias belongs to dinov3; the other encoders have biases always.")
         full = ENCODERS[encoder]
         self.kind, self.pooling, self.control, self.chunk_frames = encoder, pooling, control, chunk_frames
+        self.patch_size = patch_size or full.patch_size
+        self.frame_seconds = frame_seconds  # what the transformer over time counts with is its own tensor
         self.encoder = make_encoder(
             encoder,
             scratch=scratch,
             embed_dim=embed_dim,
             depth=depth,
             num_heads=heads,
-            patch_size=patch_size or full.patch_size,
+            patch_size=self.patch_size,
             img_size=img_size or full.img_size,
             mlp_ratio=mlp_ratio,
             qkv_bias=qkv_bias,
@@ -399,9 +399,10 @@ class GenD(nn.Module):
         if temporal:
             self.temporal = TemporalTransformer(self.feature_dim, temporal_dim, temporal_layers, frame_seconds)
         self.calibration: Calibration | None = None
-        if heads != max(1, embed_dim // 64):
-            # shapes do not show the heads: a file with others than of 64 values says so itself
-            self.register_buffer("encoder_heads", torch.tensor(heads))
+        # what shapes do not show, or a missing part would hide: a file says it itself
+        self.register_buffer("encoder_heads", torch.tensor(heads))
+        self.register_buffer("encoder_depth", torch.tensor(depth))
+        self.register_buffer("temporal_layers", torch.tensor(temporal_layers if temporal else 0))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Logits float32 ``[B, 2]`` (real, synthetic).
@@ -434,7 +435,8 @@ class GenD(nn.Module):
         """As ``forward``, and for clips what a person may want to see.
 
         Returns:
-            The logits, and of clips ``frame_p`` ``[B, T]``, P(synthetic) of each frame alone; ``frame_p_seconds`` ``[B, T]``;
+            The logits, and of clips ``frame_p`` ``[B, T]``, P(synthetic) of each frame alone; ``frame_p_seconds`` ``[B, T]``,
+            seconds from the first frame that the model saw (not from the clip's start, which the model does not know);
             ``frame_average`` ``[B]``, their mean without repetitions of the last one; ``frames_used`` ``[B]``, their number.
         """
         z, valid = self._frames(x)
@@ -442,7 +444,7 @@ class GenD(nn.Module):
         logits = self._calibrated(outputs["logits"])
         if x.dim() == 4:
             return logits, {}
-        gap = FRAME_SECONDS if self.temporal is None else float(self.temporal.seconds())
+        gap = self.frame_seconds if self.temporal is None else float(self.temporal.seconds())
         seconds = torch.arange(z.shape[1], device=z.device).expand(valid.shape) * gap
         return logits, {
             "frame_p": self.head(z).softmax(-1)[..., 1],
@@ -491,9 +493,15 @@ class GenD(nn.Module):
         """Features float32 ``[B, T, D]`` and bool ``[B, T]``, which of the frames count; T = 1 for pictures."""
         if x.dim() not in (4, 5) or x.shape[-3] != 3 or 0 in x.shape[1:]:
             raise ValueError(f"GenD takes pictures [B, 3, H, W] or clips [B, T, 3, H, W], not {list(x.shape)}.")
+        if x.shape[-2] % self.patch_size or x.shape[-1] % self.patch_size:
+            raise ValueError(
+                f"GenD cuts pictures into patches of {self.patch_size} x {self.patch_size}: H and W must be multiples of "
+                f"{self.patch_size}, not {x.shape[-2]} and {x.shape[-1]}; choose another resize."
+            )
         if x.dim() == 4:
-            z = torch.cat([self._encode(part) for part in torch.split(x, self.chunk_frames)])[:, None]
-            return z, torch.ones_like(z[..., 0], dtype=torch.bool)
+            pictures = [self._encode(part) for part in torch.split(x, self.chunk_frames) if len(part)]
+            z = torch.cat(pictures) if pictures else torch.zeros(0, self.feature_dim, device=x.device)
+            return z[:, None], torch.ones_like(z[:, None, 0], dtype=torch.bool)
         # each clip by itself: then the encoder's rounding does not depend on what else is in the batch (training may mix them)
         clips = [x.flatten(0, 1)] if self.training or torch.is_grad_enabled() else list(x)
         parts = [self._encode(part) for clip in clips if len(clip) for part in torch.split(clip, self.chunk_frames)]
@@ -538,6 +546,17 @@ class GenD(nn.Module):
         return torch.cat([-z / 2, z / 2], dim=-1)
 
 
+def refuse_nonpositive(**numbers: float) -> None:
+    """Nothing where all are above 0 and finite.
+
+    Raises:
+        ValueError: With the name of the first that is not.
+    """
+    for name, number in numbers.items():
+        if not 0 < number < math.inf:
+            raise ValueError(f"{name} must be above 0, not {number}.")
+
+
 def _rearranged(z: torch.Tensor, valid: torch.Tensor, control: str) -> torch.Tensor:
     """Features ``[B, T, D]`` with the frames that count in another order, or each of them the middle one."""
     rows = []
@@ -577,7 +596,8 @@ def load_model(
 
     Args:
         weights_path: A safetensors file with every tensor of the model, under its own names, or one that the authors released
-            (GenD_CLIP_L_14, GenD_PE_L, GenD_DINOv3_L), written by transformers 4 or 5.
+            (GenD_CLIP_L_14, GenD_PE_L, GenD_DINOv3_L), written by transformers 4 or 5. The former tells its own depth; the
+            latter must have the published sizes but where the arguments state others.
         num_classes: 2. GenD knows real and synthetic only.
         encoder: This and the others as in ``GenD``; None takes what the file holds.
         temporal: None takes what the file holds.
@@ -585,9 +605,9 @@ def load_model(
         pooling: None takes what the file holds.
         control: Of evaluation.
         chunk_frames: Frames at once.
-        embed_dim: None takes what the file holds, here and below.
+        embed_dim: None takes what the file holds, here and below; of an authors' file the published size.
         depth: Of the encoder.
-        num_heads: Of the encoder; it also says so for a file that cannot tell.
+        num_heads: Of the encoder.
         patch_size: Of the encoder.
         img_size: Of the encoder.
         mlp_ratio: Of the encoder.
@@ -596,15 +616,17 @@ def load_model(
         temporal_layers: Of the transformer over time.
 
     Raises:
-        ValueError: The file lacks a tensor, has one too many or one of another shape, or was trained with another choice
-            than asked for.
+        ValueError: The file lacks a tensor, has one too many, under two names, of another shape, of integers or with numbers
+            that are not finite, or was trained with another choice than asked for; or an argument is unusable.
     """
     if num_classes != 2:
         raise ValueError(f"GenD has 2 classes, real and synthetic, not {num_classes}.")
-    tensors = own_names(load_file(str(weights_path), device="cpu"), str(weights_path))
+    if frame_seconds is not None:
+        refuse_nonpositive(frame_seconds=frame_seconds)
+    where = str(weights_path)
+    stored = load_file(where, device="cpu")
+    tensors = own_names(stored, where)
     found = architecture(tensors)
-    if num_heads is not None and "encoder_heads" not in tensors:
-        found["num_heads"] = num_heads  # of a file that cannot tell
     asked = {
         "encoder": encoder,
         "temporal": temporal,
@@ -619,20 +641,22 @@ def load_model(
         "temporal_dim": temporal_dim if found["temporal"] else None,
         "temporal_layers": temporal_layers if found["temporal"] else None,
     }
+    if is_foreign(stored):
+        found |= published_sizes(found, asked, where)
+        untold = {"encoder_heads": found["num_heads"], "encoder_depth": found["depth"], "temporal_layers": 0}
+        tensors |= {name: torch.tensor(value) for name, value in untold.items()}
     for name, value in asked.items():
         if value is not None and value != found[name]:
-            raise ValueError(
-                f"{weights_path} was trained with {name}={found[name]!r}, which {name}={value!r} contradicts."
-            )
+            raise ValueError(f"{where} was trained with {name}={found[name]!r}, which {name}={value!r} contradicts.")
     model = GenD(**found, control=control, chunk_frames=chunk_frames)
     for name in [name for name in tensors if name.startswith("calibration.")]:
         model.calibration = Calibration(name.removeprefix("calibration."), tensors[name])
-    expected = model.state_dict()
-    if "encoder_heads" in expected and "encoder_heads" not in tensors:
-        tensors["encoder_heads"] = expected["encoder_heads"]
-    load_tensors(model, tensors, str(weights_path))
-    if frame_seconds is not None and model.temporal is not None:
+    load_tensors(model, tensors, where)
+    if model.temporal is not None:
+        refuse_nonpositive(**{f"frame_seconds of {where}": float(model.temporal.frame_seconds)})
         model.temporal.other_seconds = frame_seconds  # beside the file's number, which stays what it is
+    elif frame_seconds is not None:
+        model.frame_seconds = frame_seconds
     return model.requires_grad_(False).eval()
 
 
@@ -643,59 +667,98 @@ def architecture(tensors: collections.abc.Mapping[str, torch.Tensor]) -> dict[st
         found = tuple(tensors[name].shape) if name in tensors else otherwise
         return found if len(found) == len(otherwise) else otherwise
 
+    def stated(name: str, otherwise: int) -> int:
+        return int(tensors[name]) if name in tensors and tensors[name].numel() == 1 else otherwise
+
     kind = "clip"
-    for marker, name in (("attn_pool.q.weight", "pe"), ("reg_token", "dinov3"), ("blocks.0.ls1.gamma", "dinov2")):
-        if f"encoder.{marker}" in tensors:
+    for marker, name in ((r"attn_pool\.", "pe"), (r"reg_token|.*\.gamma_1", "dinov3"), (r".*\.ls1\.", "dinov2")):
+        if any(re.match(rf"encoder\.(?:{marker})", found) for found in tensors):
             kind = name
             break
     full = ENCODERS[kind]
     width = shape("encoder.cls_token", 1, 1, 1024)[2]
     patch = shape("encoder.patch_embed.proj.weight", width, 3, full.patch_size, full.patch_size)[2]
     places = shape("encoder.pos_embed", 1, (full.img_size // patch) ** 2 + 1, width)[1]
-    heads = int(tensors["encoder_heads"]) if "encoder_heads" in tensors else max(1, width // 64)
+    layers = stated("temporal_layers", 3 if any(name.startswith("temporal.") for name in tensors) else 0)
     dim = shape("temporal.embed.weight", 384, 2 * width + 2)[0]
     return {
         "encoder": kind,
-        "temporal": any(name.startswith("temporal.") for name in tensors),
+        "temporal": layers > 0,
         "pooling": POOLINGS[int(shape("head.weight", 2, width)[1] == 2 * width)],
         "embed_dim": width,
-        "depth": _count(tensors, "encoder.blocks.") or 24,
-        "num_heads": heads,
+        "depth": stated("encoder_depth", 24),
+        "num_heads": stated("encoder_heads", max(1, width // 64)),
         "patch_size": patch,
         "img_size": full.img_size if kind == "dinov3" else math.isqrt(max(places - 1, 1)) * patch,
         "mlp_ratio": shape("encoder.blocks.0.mlp.fc1.weight", 4 * width, width)[0] / width,
-        "qkv_bias": kind == "dinov3" and "encoder.blocks.0.attn.q_bias" in tensors,
+        "qkv_bias": kind == "dinov3" and any(name.endswith(".attn.q_bias") for name in tensors),
         "temporal_dim": dim,
-        "temporal_layers": _count(tensors, "temporal.blocks.") or 3,
+        "temporal_layers": layers or 3,
     }
 
 
-def _count(tensors: collections.abc.Iterable[str], prefix: str) -> int:
-    numbers = {name.removeprefix(prefix).partition(".")[0] for name in tensors if name.startswith(prefix)}
-    return max((int(number) + 1 for number in numbers if number.isdigit()), default=0)
+def published_sizes(
+    found: collections.abc.Mapping[str, typing.Any], asked: collections.abc.Mapping[str, typing.Any], where: str
+) -> dict[str, typing.Any]:
+    """Depth and heads of an authors' file, which does not tell them: as published, or as stated; no transformer over time.
+
+    Args:
+        found: What ``architecture`` read from the shapes of the file's tensors.
+        asked: What the user stated, None where nothing was.
+        where: Names the file.
+
+    Raises:
+        ValueError: A size of the file is neither the published nor a stated one.
+    """
+    published = {"embed_dim": 1024, "patch_size": ENCODERS[found["encoder"]].patch_size, "mlp_ratio": 4.0}
+    for name, size in published.items():
+        if asked[name] is None and found[name] != size:
+            raise ValueError(
+                f"{where} has {name}={found[name]} where the published {found['encoder']} encoder has {size}; state "
+                f"{name}={found[name]} as the model's argument if that is meant."
+            )
+    heads = asked["num_heads"] or max(1, found["embed_dim"] // 64)
+    return {"depth": asked["depth"] or 24, "num_heads": heads, "temporal": False}
 
 
 def load_tensors(module: nn.Module, tensors: collections.abc.Mapping[str, torch.Tensor], where: str) -> None:
     """Put tensors into a module, all of them and nothing else, as float32; a calibrator keeps its precision.
 
+    The module's integers are sizes that it was built with, so the file's must be the same.
+
     Raises:
-        ValueError: With what is missing, unexpected or misshapen; of more than 20 names of a kind, the first 20.
+        ValueError: With what is missing, unexpected, misshapen, of integers, not finite or of another size; of more than 20
+            names of a kind, the first 20.
     """
-    expected = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
+    expected = module.state_dict()
+    both = [name for name in expected if name in tensors]
     refuse(
         where,
         missing=[name for name in expected if name not in tensors],
         unexpected=[name for name in tensors if name not in expected],
         misshapen=[
-            f"{name} {list(tensors[name].shape)} instead of {list(shape)}"
-            for name, shape in expected.items()
-            if name in tensors and tuple(tensors[name].shape) != shape
+            f"{name} {list(tensors[name].shape)} instead of {list(expected[name].shape)}"
+            for name in both
+            if tensors[name].shape != expected[name].shape
         ],
     )
+    sizes = [name for name in both if not expected[name].is_floating_point()]
+    other = [name for name in sizes if tensors[name].item() != expected[name].item()]
+    weights = [name for name in both if name not in sizes]
+    refuse(
+        where,
+        **{
+            "not of floating point": [
+                f"{name} ({tensors[name].dtype})" for name in weights if not tensors[name].is_floating_point()
+            ],
+            "of another size": [f"{name} {tensors[name].item()} instead of {expected[name].item()}" for name in other],
+        },
+    )
     ready = {
-        name: tensor.float() if tensor.is_floating_point() and not name.startswith("calibration.") else tensor
+        name: tensor.float() if name in weights and not name.startswith("calibration.") else tensor
         for name, tensor in tensors.items()
     }
+    refuse(where, **{"with numbers that are not finite": [n for n in weights if not ready[n].isfinite().all()]})
     module.load_state_dict(ready, strict=True, assign=True)
 
 
@@ -763,13 +826,15 @@ def own_names(tensors: Tensors, where: str) -> Tensors:
     if not is_foreign(tensors):
         return tensors
     head = {"model.linear.weight": "head.weight", "model.linear.bias": "head.bias"}
-    encoder = {
-        n.removeprefix("feature_extractor."): t for n, t in tensors.items() if n.startswith("feature_extractor.")
+    mark = "feature_extractor."
+    inner = {
+        n.removeprefix(mark): t
+        for n, t in tensors.items()
+        if n.startswith(mark) and n != f"{mark}visual_projection.weight"
     }
-    encoder.pop("visual_projection.weight", None)
-    encoder = {name.removeprefix("backbone."): tensor for name, tensor in encoder.items()}
-    others = {head.get(name, name): t for name, t in tensors.items() if not name.startswith("feature_extractor.")}
-    return {**{f"encoder.{n}": t for n, t in encoder_names(encoder, where).items()}, **others}
+    encoder = _once(((name.removeprefix("backbone."), tensor) for name, tensor in inner.items()), where)
+    renamed = [(f"encoder.{name}", tensor) for name, tensor in encoder_names(encoder, where).items()]
+    return _once([*renamed, *((head.get(n, n), t) for n, t in tensors.items() if not n.startswith(mark))], where)
 
 
 def encoder_names(tensors: Tensors, where: str) -> Tensors:
@@ -778,9 +843,7 @@ def encoder_names(tensors: Tensors, where: str) -> Tensors:
     Raises:
         ValueError: As :func:`own_names`.
     """
-    bare = {re.sub(r"^(vision_model\.)+", "", name): tensor for name, tensor in tensors.items()}
-    if len(bare) < len(tensors):
-        refuse(where, unexpected=[name for name in tensors if name.startswith("vision_model.")])
+    bare = _once(((re.sub(r"^(vision_model\.)+", "", name), tensor) for name, tensor in tensors.items()), where)
     if any(name.startswith(("encoder.layers.", "pre_layrnorm.")) for name in bare):
         bare.pop("embeddings.position_ids", None)  # 0, 1, 2 ...: files of early versions have them
         converted = _renamed(bare, _CLIP_NAMES, where)
@@ -796,29 +859,39 @@ def encoder_names(tensors: Tensors, where: str) -> Tensors:
 
 def _renamed(tensors: Tensors, rules: tuple[tuple[str, str], ...], where: str) -> Tensors:
     """Names that no rule knows stay, and are unexpected later."""
-    renamed: Tensors = {}
+    renamed: list[tuple[str, torch.Tensor]] = []
     for name, tensor in tensors.items():
         new = name
         for pattern, replacement in rules:
             if match := re.fullmatch(pattern, name):
                 new = match.expand(replacement)
                 break
-        if new in renamed:
-            refuse(where, unexpected=[name])
-        renamed[new] = tensor
-    return renamed
+        renamed.append((new, tensor))
+    return _once(renamed, where)
+
+
+def _once(pairs: collections.abc.Iterable[tuple[str, torch.Tensor]], where: str) -> Tensors:
+    """Renamed tensors; two that now have one name are an error, lest one of them silently wins."""
+    tensors: Tensors = {}
+    twice = []
+    for name, tensor in pairs:
+        if name in tensors:
+            twice.append(name)
+        tensors[name] = tensor
+    refuse(where, **{"under two names": twice})
+    return tensors
 
 
 def _fused(tensors: Tensors, where: str, needed: set[tuple[str, str]]) -> Tensors:
     """Weights of queries, keys and values as one tensor, and their biases too where all three must be there."""
     parts: dict[tuple[str, str], dict[str, torch.Tensor]] = {}
-    rest: Tensors = {}
+    rest: list[tuple[str, torch.Tensor]] = []
     for name, tensor in tensors.items():
         match = _PARTS.fullmatch(name)
         if match and (match[3] == "weight" or needed):
             parts.setdefault((match[1], match[3]), {})[match[2]] = tensor
         else:
-            rest[name] = tensor
+            rest.append((name, tensor))
     for (place, kind), found in parts.items():
         refuse(where, missing=[f"{place}.{part}.{kind}" for part in "qkv" if part not in found])
         shapes = {part: list(tensor.shape) for part, tensor in found.items()}
@@ -828,8 +901,8 @@ def _fused(tensors: Tensors, where: str, needed: set[tuple[str, str]]) -> Tensor
             if shape != shapes["v"]
         ]
         refuse(where, misshapen=odd)
-        rest[f"{place}.qkv.{kind}"] = torch.cat([found["q"], found["k"], found["v"]])
-    return rest
+        rest.append((f"{place}.qkv.{kind}", torch.cat([found["q"], found["k"], found["v"]])))
+    return _once(rest, where)
 
 
 def _with_biases(tensors: Tensors, where: str) -> Tensors:
@@ -842,4 +915,5 @@ def _with_biases(tensors: Tensors, where: str) -> Tensors:
     rest = {name: tensor for name, tensor in tensors.items() if name not in biases}
     if not any(tensor.any() for tensor in biases.values()):
         return rest
-    return rest | {re.sub(r"\.([qv])\.bias$", r".\1_bias", name): tensor for name, tensor in biases.items()}
+    renamed = [(re.sub(r"\.([qv])\.bias$", r".\1_bias", name), tensor) for name, tensor in biases.items()]
+    return _once([*rest.items(), *renamed], where)

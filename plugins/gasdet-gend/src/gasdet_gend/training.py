@@ -64,7 +64,8 @@ def read_backbone(path: Path) -> Tensors:
     except (SafetensorError, OSError) as error:
         raise ValueError(f"{path} is no safetensors file: {error}.") from None
     tensors = own_names(tensors, str(path))
-    if any(name.startswith(("temporal.", "calibration.")) for name in tensors):
+    layers = tensors.pop("temporal_layers", torch.tensor(0))  # 0 of a detector of pictures
+    if layers.any() or any(name.startswith(("temporal.", "calibration.")) for name in tensors):
         raise ValueError(
             f"{path} is a trained detector of clips or a calibrated one, not a backbone; start from it with --weights."
         )
