@@ -16,13 +16,19 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from gasdet_dinov3.backbones import read_backbone
-from gasdet_dinov3.model import DINOV2, DINOV3, Architecture, load_model, make_vit
+from gasdet_dinov3.model import BACKBONES, DINOV2, DINOV3, Architecture, load_model, make_vit
 from gasdet_dinov3.training import build, cosine_filters
 
 README = Path(__file__).resolve().parents[1] / "README.md"
 SMALL = Architecture(DINOV3, embed_dim=32, depth=2, num_heads=2, patch_size=16)
 SMALL_2 = Architecture(DINOV2, embed_dim=32, depth=2, num_heads=2, patch_size=14, registers=0, grid=4)
+SIZE = {"embed_dim": 32, "depth": 2, "num_heads": 2}
 Tensors = dict[str, Tensor]
+
+
+def size(kind: str) -> dict[str, int]:
+    """What must be stated of the small transformers here, which no one published."""
+    return {**SIZE, "grid": 4} if "dinov2" in kind else SIZE
 
 
 def randomised(module: nn.Module) -> nn.Module:
@@ -140,8 +146,8 @@ FILES: dict[str, Callable[[], Tensors]] = {
 }
 
 
-def loaded(path: Path) -> nn.Module:
-    architecture, tensors = read_backbone(path, 2)
+def loaded(path: Path, kind: str) -> nn.Module:
+    architecture, tensors = read_backbone(path, size(kind))
     vit = make_vit(architecture)
     vit.load_state_dict(tensors, strict=True)
     return vit.eval()
@@ -158,7 +164,7 @@ def test_transformers_own_model_computes_the_same(name: str, generation: int, tm
     if generation == 4:
         assert before_version_5(tensors).keys() != tensors.keys()
         tensors = before_version_5(tensors)
-    ours = loaded(saved(tensors, tmp_path / "w.safetensors"))
+    ours = loaded(saved(tensors, tmp_path / "w.safetensors"), name)
     size = (56, 56) if name.startswith("dinov2") else (32, 48)  # each resamples DINOv2's positions in its own way
     x = torch.randn(2, 3, *size, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
@@ -170,7 +176,7 @@ def test_transformers_own_model_computes_the_same(name: str, generation: int, tm
 @pytest.mark.parametrize("swiglu", [False, True])
 def test_metas_dinov3_computes_the_same_as_timms_qkvb_model(swiglu: bool, tmp_path: Path) -> None:
     architecture = dataclasses.replace(SMALL, swiglu=swiglu, qkv_bias=True)
-    ours = loaded(saved(metas_dinov3(architecture), tmp_path / "w.safetensors"))
+    ours = loaded(saved(metas_dinov3(architecture), tmp_path / "w.safetensors"), "dinov3")
     expected = timm_tensors(architecture)
     found = ours.state_dict()
     assert found.keys() == expected.keys()
@@ -184,7 +190,7 @@ def test_metas_dinov3_is_what_timm_makes_of_it(tmp_path: Path) -> None:
     architecture = dataclasses.replace(SMALL, swiglu=True, qkv_bias=True)
     tensors = metas_dinov3(architecture)
     expected = checkpoint_filter_fn(dict(tensors), make_vit(architecture))
-    _, found = read_backbone(saved(tensors, tmp_path / "w.safetensors"), 2)
+    _, found = read_backbone(saved(tensors, tmp_path / "w.safetensors"), SIZE)
     assert found.keys() == expected.keys()
     assert all(torch.equal(found[name], expected[name]) for name in expected)
 
@@ -196,7 +202,7 @@ def test_metas_dinov2_is_what_timm_makes_of_it(registers: int, tmp_path: Path) -
     architecture = dataclasses.replace(SMALL_2, registers=registers)
     tensors = metas_dinov2(architecture)
     expected = checkpoint_filter_fn(dict(tensors), make_vit(architecture))
-    _, found = read_backbone(saved(tensors, tmp_path / "w.safetensors"), 2)
+    _, found = read_backbone(saved(tensors, tmp_path / "w.safetensors"), size("dinov2"))
     assert found.keys() == expected.keys()
     assert all(torch.equal(found[name], expected[name]) for name in expected)
 
@@ -204,7 +210,7 @@ def test_metas_dinov2_is_what_timm_makes_of_it(registers: int, tmp_path: Path) -
 @pytest.mark.parametrize("kind", ["meta dinov3", "transformers dinov2 reg4"])
 def test_half_precision_files_are_read_as_float32(kind: str, tmp_path: Path) -> None:
     tensors = {name: tensor.to(torch.bfloat16) for name, tensor in FILES[kind]().items()}
-    _, found = read_backbone(saved(tensors, tmp_path / "w.safetensors"), 2)
+    _, found = read_backbone(saved(tensors, tmp_path / "w.safetensors"), size(kind))
     assert {tensor.dtype for tensor in found.values()} == {torch.float32}
 
 
@@ -219,7 +225,7 @@ def test_a_missing_key_is_named(kind: str, tmp_path: Path) -> None:
     for name in (next(n for n in tensors if n.endswith("cls_token")), bias, attention):
         rest = {n: t for n, t in tensors.items() if n != name}
         with pytest.raises(ValueError, match=rf"1 missing: {re.escape(name)}\.$"):
-            read_backbone(saved(rest, tmp_path / "w.safetensors"), 2)
+            read_backbone(saved(rest, tmp_path / "w.safetensors"), size(kind))
 
 
 @pytest.mark.parametrize("kind", [kind for kind in FILES if "dinov3" in kind])
@@ -228,7 +234,7 @@ def test_a_dinov3_without_registers_is_not_complete(kind: str, tmp_path: Path) -
     name = next(n for n in tensors if n.endswith(("reg_token", "storage_tokens", "register_tokens")))
     del tensors[name]
     with pytest.raises(ValueError, match=rf"1 missing: {re.escape(name)}\.$"):
-        read_backbone(saved(tensors, tmp_path / "w.safetensors"), 2)
+        read_backbone(saved(tensors, tmp_path / "w.safetensors"), size(kind))
 
 
 @pytest.mark.parametrize("kind", [kind for kind in FILES if "reg4" in kind])
@@ -246,7 +252,7 @@ def test_an_additional_key_is_named(kind: str, tmp_path: Path) -> None:
     for extra in ("head.weight", "blocks.1.extra", "layer.0.attention.k_proj.bias"):
         tensors = {**FILES[kind](), extra: torch.zeros(3)}
         with pytest.raises(ValueError, match=rf"1 unexpected: {re.escape(extra)}\.$"):
-            read_backbone(saved(tensors, tmp_path / "w.safetensors"), 2)
+            read_backbone(saved(tensors, tmp_path / "w.safetensors"), size(kind))
 
 
 @pytest.mark.parametrize("kind", FILES)
@@ -259,10 +265,73 @@ def test_a_wrong_shape_is_named(kind: str, tmp_path: Path) -> None:
     tensors[norm] = torch.zeros(5)
     tensors[query] = torch.zeros(3, 32)
     with pytest.raises(ValueError, match="2 misshapen") as caught:
-        read_backbone(saved(tensors, tmp_path / "w.safetensors"), 2)
+        read_backbone(saved(tensors, tmp_path / "w.safetensors"), size(kind))
     full = 96 if "qkv" in query else 32
     assert f"{norm} [5] instead of [32]" in str(caught.value)
     assert f"{query} [3, 32] instead of [{full}, 32]" in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", FILES)
+def test_a_file_without_its_last_block_is_no_shallower_model(kind: str, tmp_path: Path) -> None:
+    """Every tensor of the block is gone: by its names the file is complete."""
+    tensors = FILES[kind]()
+    rest = {name: tensor for name, tensor in tensors.items() if not re.search(r"(blocks|layer)\.1\.", name)}
+    assert 0 < len(rest) < len(tensors)
+    path = saved(rest, tmp_path / "w.safetensors")
+    with pytest.raises(ValueError, match="with depth=1, and depth=2 was asked for"):
+        read_backbone(path, size(kind))
+    unstated = {name: value for name, value in size(kind).items() if name != "depth"}
+    with pytest.raises(
+        ValueError, match=r"depth=1, .* which no published dinov[23] has: blocks or registers are missing"
+    ):
+        read_backbone(path, unstated)
+    assert read_backbone(path, {**size(kind), "depth": 1})[0].depth == 1
+    named = dataclasses.replace(SMALL_2 if "dinov2" in kind else SMALL, registers=4 if "reg4" in kind else 0)
+    with pytest.raises(ValueError, match="with depth=1, and depth=2 was asked for"):
+        read_backbone(path, named=named)
+
+
+def narrow(backbone: str, **changes: int) -> Tensors:
+    """A published transformer's tensors, of no content but in its shapes."""
+    architecture = dataclasses.replace(BACKBONES[backbone], **changes)  # type: ignore[arg-type]
+    with torch.device("meta"):
+        shapes = {name: tensor.shape for name, tensor in make_vit(architecture).state_dict().items()}
+    return {name: torch.zeros(shape, dtype=torch.bfloat16) for name, shape in shapes.items()}
+
+
+@pytest.mark.parametrize("backbone", ["vit_small_patch16_dinov3", "vit_small_patch14_reg4_dinov2"])
+def test_a_published_one_needs_no_statement_and_must_be_whole(backbone: str, tmp_path: Path) -> None:
+    whole = narrow(backbone)
+    assert read_backbone(saved(whole, tmp_path / "w.safetensors"))[0] == BACKBONES[backbone]
+    without = {name: tensor for name, tensor in whole.items() if not name.startswith("blocks.11.")}
+    with pytest.raises(
+        ValueError, match=r"depth=11, .* which no published dinov[23] has: blocks or registers are missing"
+    ):
+        read_backbone(saved(without, tmp_path / "w.safetensors"))
+
+
+@pytest.mark.parametrize("kind", [kind for kind in FILES if "reg4" in kind or "dinov3" in kind])
+def test_two_of_four_registers_are_not_enough(kind: str, tmp_path: Path) -> None:
+    tensors = FILES[kind]()
+    name = next(n for n in tensors if n.endswith(("reg_token", "storage_tokens", "register_tokens")))
+    tensors[name] = tensors[name][:, :2]
+    with pytest.raises(
+        ValueError, match=r"registers=2, .* which no published|reg.*\[1, 2, 32\] instead of \[1, 4, 32\]"
+    ):
+        read_backbone(saved(tensors, tmp_path / "w.safetensors"), size(kind))
+
+
+@pytest.mark.parametrize("kind", FILES)
+def test_weights_that_are_no_numbers_are_refused(kind: str, tmp_path: Path) -> None:
+    tensors = FILES[kind]()
+    first, second = (n for n in tensors if re.search(r"\.[01]\.norm2\.weight", n))
+    whole = {**tensors, first: tensors[first].to(torch.int8)}
+    with pytest.raises(ValueError, match=rf"1 that are no floating-point numbers: {re.escape(first)} int8\.$"):
+        read_backbone(saved(whole, tmp_path / "w.safetensors"), size(kind))
+    for value in (float("nan"), float("inf")):
+        endless = {**tensors, second: torch.full_like(tensors[second], value)}
+        with pytest.raises(ValueError, match=rf"1 with values that are not finite: {re.escape(second)}\.$"):
+            read_backbone(saved(endless, tmp_path / "w.safetensors"), size(kind))
 
 
 def test_other_files_are_refused(tmp_path: Path) -> None:
@@ -283,7 +352,7 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
 def test_biases_of_zero_are_left_out_so_that_adapters_work(kind: str, tmp_path: Path) -> None:
     tensors = FILES[kind]()
     with_bias = saved(tensors, tmp_path / "b.safetensors")
-    assert read_backbone(with_bias, 2)[0].qkv_bias
+    assert read_backbone(with_bias, SIZE)[0].qkv_bias
     with pytest.raises(ValueError, match=r"not 0; name the backbone with _qkvb"):
         read_backbone(with_bias, named=SMALL)
     for name in tensors:
@@ -292,7 +361,7 @@ def test_biases_of_zero_are_left_out_so_that_adapters_work(kind: str, tmp_path: 
         if name.endswith("attn.qkv.bias"):
             tensors[name][:32] = tensors[name][64:] = 0
     path = saved(tensors, tmp_path / "z.safetensors")
-    architecture, plain = read_backbone(path, 2)
+    architecture, plain = read_backbone(path, SIZE)
     assert not architecture.qkv_bias
     kept, full = read_backbone(path, named=dataclasses.replace(SMALL, qkv_bias=True))
     assert kept.qkv_bias
@@ -310,18 +379,17 @@ def test_biases_of_zero_are_left_out_so_that_adapters_work(kind: str, tmp_path: 
 
 def test_the_file_says_what_it_is_and_a_stated_backbone_must_agree(tmp_path: Path) -> None:
     path = saved(timm_tensors(SMALL), tmp_path / "w.safetensors")
-    module = build(path, num_heads=2)
+    module = build(path, **SIZE)
     assert module.architecture == SMALL
     for name, tensor in timm_tensors(SMALL).items():
         assert torch.equal(module.backbone.state_dict()[name], tensor)
-    size = {"embed_dim": 32, "depth": 2, "num_heads": 2}
-    assert build(path, backbone="vit_small_patch16_dinov3", **size).architecture == SMALL
+    assert build(path, backbone="vit_small_patch16_dinov3", **SIZE).architecture == SMALL
     with pytest.raises(ValueError, match="with embed_dim=32, and embed_dim=1024 was asked for"):
         build(path, backbone="vit_large_patch16_dinov3")
     with pytest.raises(ValueError, match="with swiglu=False, and swiglu=True"):
-        build(path, backbone="vit_small_plus_patch16_dinov3", **size)
+        build(path, backbone="vit_small_plus_patch16_dinov3", **SIZE)
     with pytest.raises(ValueError, match="with patch_size=16, and patch_size=8"):
-        build(path, num_heads=2, patch_size=8)
+        build(path, **SIZE, patch_size=8)
 
 
 def test_no_backbone_is_random_unless_its_size_is_stated() -> None:
@@ -336,9 +404,19 @@ def test_no_backbone_is_random_unless_its_size_is_stated() -> None:
     assert second.architecture == dataclasses.replace(SMALL_2, depth=1, registers=4)
 
 
+def test_what_only_another_head_has_is_refused() -> None:
+    small = {"embed_dim": 32, "depth": 1, "num_heads": 2}
+    for arguments in ({"share": 0.2}, {"pooling": "topk"}, {"head": "attention", "temperature": 1.0}):
+        with pytest.raises(ValueError, match="belong to head=patch, and head="):
+            build(None, **small, **arguments)
+    for pooling, other in (("topk", {"temperature": 1.0}), ("lse", {"share": 0.1})):
+        with pytest.raises(ValueError, match="share belongs to pooling=topk and temperature to pooling=lse"):
+            build(None, **small, head="patch", pooling=pooling, **other)
+
+
 def test_a_file_of_the_training_loads_with_nothing_else(tmp_path: Path) -> None:
     backbone = saved(timm_tensors(SMALL_2), tmp_path / "b.safetensors")
-    module = build(backbone, num_heads=2, head="patch").eval()
+    module = build(backbone, **size("dinov2"), head="patch").eval()
     path = saved(dict(module.state_dict()), tmp_path / "w.safetensors")
     x = torch.randint(0, 256, (2, 3, 28, 42), dtype=torch.uint8)
     assert torch.equal(load_model(str(path))(x), module(x))
@@ -365,5 +443,5 @@ def test_the_readmes_conversion_of_metas_pickle(name: str, tmp_path: Path) -> No
     torch.save(tensors, tmp_path / "checkpoint.pth")
     (snippet,) = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.S)
     subprocess.run([sys.executable, "-c", snippet], cwd=tmp_path, check=True)
-    architecture, _ = read_backbone(tmp_path / "checkpoint.safetensors", 2)
+    architecture, _ = read_backbone(tmp_path / "checkpoint.safetensors", size(name))
     assert architecture.family == name[:6]

@@ -114,13 +114,89 @@ def test_every_problem_is_listed(tmp_path: Path) -> None:
         assert part in str(caught.value)
 
 
-@pytest.mark.parametrize("name", ["num_heads", "scale.mean", "backbone.reg_token", "backbone.cls_token", "head.share"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "num_heads",
+        "depth",
+        "registers",
+        "qkv_bias",
+        "scale.mean",
+        "backbone.reg_token",
+        "backbone.cls_token",
+        "head.share",
+    ],
+)
 def test_no_tensor_can_be_missing(name: str, tmp_path: Path) -> None:
     tensors = dict(made("topk").state_dict())
     del tensors[name]
     save_file(tensors, str(tmp_path / "bad.safetensors"))
     with pytest.raises(ValueError, match=f"1 missing: {name}"):
         load_model(str(tmp_path / "bad.safetensors"))
+
+
+@pytest.mark.parametrize("choice", CHOICES)
+def test_a_file_without_its_last_block_is_no_shallower_model(choice: str, tmp_path: Path) -> None:
+    tensors = dict(made(choice).state_dict())
+    last = CHOICES[choice][0].depth - 1
+    rest = {name: tensor for name, tensor in tensors.items() if not name.startswith(f"backbone.blocks.{last}.")}
+    save_file(rest, str(tmp_path / "bad.safetensors"))
+    with pytest.raises(ValueError, match=rf"{len(tensors) - len(rest)} missing: backbone\.blocks\.{last}\."):
+        load_model(str(tmp_path / "bad.safetensors"))
+
+
+def test_two_of_four_registers_are_not_enough(tmp_path: Path) -> None:
+    tensors = dict(made("cls").state_dict())
+    tensors["backbone.reg_token"] = tensors["backbone.reg_token"][:, :2].clone()
+    save_file(tensors, str(tmp_path / "bad.safetensors"))
+    with pytest.raises(ValueError, match=r"backbone\.reg_token \[1, 2, 32\] instead of \[1, 4, 32\]"):
+        load_model(str(tmp_path / "bad.safetensors"))
+
+
+def test_query_and_value_biases_cannot_all_be_missing(tmp_path: Path) -> None:
+    tensors = dict(made("attention, qkvb").state_dict())
+    rest = {name: tensor for name, tensor in tensors.items() if not name.endswith((".q_bias", ".v_bias"))}
+    save_file(rest, str(tmp_path / "bad.safetensors"))
+    with pytest.raises(ValueError, match=r"4 missing: backbone\.blocks\.0\.attn\.q_bias"):
+        load_model(str(tmp_path / "bad.safetensors"))
+
+
+@pytest.mark.parametrize(("name", "value", "message"), [("depth", 10**9, "at most 200"), ("depth", -1, "at least 1")])
+def test_a_depth_that_no_transformer_has_is_refused_before_it_is_built(
+    name: str, value: int, message: str, tmp_path: Path
+) -> None:
+    path = saved(made("cls"), tmp_path / "bad.safetensors", **{name: torch.tensor(value)})
+    with pytest.raises(ValueError, match=message):
+        load_model(str(path))
+
+
+@pytest.mark.parametrize("name", ["backbone.blocks.0.norm1.weight", "head.linear.weight", "scale.std"])
+def test_weights_that_are_no_numbers_are_refused(name: str, tmp_path: Path) -> None:
+    tensors = dict(made("cls").state_dict())
+    path = tmp_path / "bad.safetensors"
+    save_file({**tensors, name: tensors[name].to(torch.int8)}, str(path))
+    with pytest.raises(ValueError, match=f"1 that are no floating-point numbers: {name} int8"):
+        load_model(str(path))
+    save_file({**tensors, name: torch.full_like(tensors[name], float("nan"))}, str(path))
+    with pytest.raises(ValueError, match=f"1 with values that are not finite: {name}"):
+        load_model(str(path))
+
+
+@pytest.mark.parametrize(
+    ("choice", "other", "message"),
+    [
+        ("cls", {"share": 0.2}, "head=cls, which has no share"),
+        ("cls", {"pooling": "topk"}, "head=cls, which has no pooling"),
+        ("topk", {"temperature": 1.0}, "head=patch and pooling=topk, which has no temperature"),
+        ("lse, dinov2", {"share": 0.1}, "head=patch and pooling=lse, which has no share"),
+    ],
+)
+def test_a_choice_that_the_files_head_does_not_have_is_refused(
+    choice: str, other: dict[str, object], message: str, tmp_path: Path
+) -> None:
+    path = saved(made(choice), tmp_path / "w.safetensors")
+    with pytest.raises(ValueError, match=f"was trained with {message}"):
+        load_model(str(path), **other)  # type: ignore[arg-type]
 
 
 def test_another_networks_file_is_refused_and_not_guessed_at(tmp_path: Path) -> None:

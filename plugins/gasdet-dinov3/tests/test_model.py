@@ -147,6 +147,19 @@ def test_any_multiple_of_the_patch_size(variant: str, size: tuple[int, int]) -> 
     assert torch.isfinite(logits).all()
 
 
+@pytest.mark.parametrize("architecture", [SMALL, SMALL_2], ids=["dinov3", "dinov2"])
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_an_empty_batch(variant: str, architecture: Architecture) -> None:
+    model, x = detector(variant, architecture), pictures(0, 3, 56, 112)
+    logits, details = model.forward_with_details(x)
+    assert model(x).shape == logits.shape == (0, 2)
+    side = architecture.patch_size
+    assert all(values.shape == (0, 56 // side, 112 // side) for values in details.values())
+    assert model.forward_with_embeddings(x)[1].shape[0] == 0
+    with pytest.raises(ValueError, match="multiples of"):
+        model(pictures(0, 3, 56, 113))
+
+
 def test_dinov2_resamples_its_positions() -> None:
     model = detector(architecture=SMALL_2)
     assert torch.isfinite(model(pictures(1, 3, 42, 42))).all()
@@ -177,7 +190,7 @@ def tokens(seed: int = 1, count: int = 20) -> tuple[torch.Tensor, torch.Tensor]:
 
 def new_head(kind: str, **options: object) -> Head:
     torch.manual_seed(3)
-    head = make_head(kind, 32, **{"pooling": "topk", "share": 0.1, "temperature": 1.0, **options})  # type: ignore[arg-type]
+    head = make_head(kind, 32, **options)  # type: ignore[arg-type]
     for parameter in head.parameters():
         nn.init.normal_(parameter)
     return head
@@ -265,7 +278,7 @@ def test_log_sum_exp_does_not_depend_on_how_often_the_patches_are_there() -> Non
 def test_a_new_cls_head_starts_with_logits_of_a_usable_size() -> None:
     """Without the factor sqrt(D) their standard deviation would be 1/sqrt(3 D), about 0.03 at D = 384."""
     torch.manual_seed(0)
-    logits = torch.cat([make_head("cls", 384, "topk", 0.1, 1.0)(torch.randn(64, 384))[0] for _ in range(20)])
+    logits = torch.cat([make_head("cls", 384)(torch.randn(64, 384))[0] for _ in range(20)])
     assert 0.4 < logits.std() < 0.8
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
+import json
 import re
 import subprocess
 import sys
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -68,11 +71,12 @@ def test_stated_parameters_are_the_default_backbones_with_its_head() -> None:
     assert sum(p.numel() for p in model.parameters()) == DINOV3.parameters
 
 
-def test_the_default_size_fits_the_default_backbone() -> None:
+def test_the_default_size_fits_every_backbone() -> None:
     preprocessing = Preprocessing.from_mapping(Modality.IMAGE, DINOV3.preprocessing)
-    assert (preprocessing.resize, preprocessing.resize_mode) == ((256, 256), "crop")
+    assert (preprocessing.resize, preprocessing.resize_mode) == ((224, 224), "crop")
     assert (preprocessing.interpolation, preprocessing.antialias) == ("bicubic", True)
-    assert all(side % 16 == 0 for side in preprocessing.resize)
+    assert {architecture.patch_size for architecture in BACKBONES.values()} == {14, 16}
+    assert all(side % 14 == side % 16 == 0 for side in preprocessing.resize)
 
 
 def test_recipe_is_within_the_published_ranges() -> None:
@@ -90,16 +94,59 @@ def test_recipe_is_within_the_published_ranges() -> None:
     assert demo.trainable == "all"
 
 
-@pytest.mark.parametrize(("recipe", "patch"), [(RECIPE, 16), (RECIPE.for_demo(), 8)], ids=["full", "demo"])
+@pytest.mark.parametrize(
+    ("recipe", "patch"), [(RECIPE, 16), (RECIPE, 14), (RECIPE.for_demo(), 8)], ids=["full", "dinov2", "demo"]
+)
 def test_augmentation_gives_sizes_that_the_model_takes(recipe: Recipe, patch: int) -> None:
     from gasdet.training.augmentation import Augmenter
 
-    preprocessing = Preprocessing.from_mapping(Modality.IMAGE, {**DINOV3.preprocessing, **recipe.preprocessing})
+    keys = {**DINOV3.preprocessing, **recipe.preprocessing, **recipe.training_preprocessing}
+    preprocessing = Preprocessing.from_mapping(Modality.IMAGE, keys)
     picture = np.zeros((3, *preprocessing.resize), dtype=np.uint8)
     for sample in range(8):
         made = Augmenter(recipe.augmentation, Modality.IMAGE, seed=0)(picture, str(sample), 1)
         assert made.shape[0] == 3
         assert all(side % patch == 0 and side > 0 for side in made.shape[1:])
+
+
+SMALL_DINOV2 = (
+    "model.backbone=vit_small_patch14_dinov2",
+    "model.embed_dim=32",
+    "model.depth=1",
+    "model.num_heads=2",
+    "model.patch_size=14",
+    "model.grid=4",
+)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (
+            ("preprocessing.resize=[160,160]",),
+            r"samples after augmentation do not fit .* multiples of 14, not \[1, 3, 96, 96\]",
+        ),
+        (
+            ("augmentation=[]", "preprocessing.resize=[256,256]"),
+            r"samples as they are decoded do not fit .* multiples of 14, not \[1, 3, 256, 256\]",
+        ),
+        (
+            ("augmentation=[]", "preprocessing.resize=[256,256]", "training_preprocessing={resize: [252, 252]}"),
+            r"samples as they are decoded do not fit .* multiples of 14, not \[1, 3, 256, 256\]",
+        ),
+    ],
+)
+def test_a_size_that_dinov2_does_not_take_is_told_before_decoding(
+    settings: tuple[str, ...], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from gasdet.errors import UsageError
+    from gasdet.training import TrainOptions, load_training_data, preparing, train_detector
+
+    monkeypatch.setattr(preparing, "Preparation", None)  # which decodes
+    data = load_training_data("demo", modality=Modality.IMAGE)
+    options = TrainOptions(settings=(*SMALL_DINOV2, *settings), device="cpu")
+    with pytest.raises(UsageError, match=message):
+        train_detector(DINOV3, data, tmp_path / "out", options)
 
 
 def test_both_classes_are_compressed_and_resized_alike() -> None:
@@ -133,13 +180,67 @@ def test_demo_weights_through_gasdet() -> None:
     np.testing.assert_allclose(detector.logits(pictures), expected, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.slow
-def test_demo_weights_beat_chance_on_the_demos_test_split(tmp_path: Path) -> None:
+def auroc_of(data: Path | str, out: Path) -> dict[str, Any]:
     import gasdet
 
-    run = gasdet.evaluate(["dinov3"], "demo", weights="demo", out=tmp_path / "run")
-    auroc = run.summary["detectors"]["dinov3"]["metrics"]["auroc"]
+    run = gasdet.evaluate(["dinov3"], data, weights="demo", out=out)
+    found = run.summary["detectors"]["dinov3"]["metrics"]["auroc"]
+    assert isinstance(found, dict)
+    return found
+
+
+@pytest.mark.slow
+def test_demo_weights_beat_chance_on_the_demos_test_split(tmp_path: Path) -> None:
+    auroc = auroc_of("demo", tmp_path / "run")
+    assert auroc["low"] > 0.5
     assert 0.6 < auroc["value"] < 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("all_real", [True, False], ids=["all real", "held-back real"])
+def test_demo_weights_beat_chance_on_generators_that_they_have_not_seen(all_real: bool, tmp_path: Path) -> None:
+    """Those that are in the test split only, against all real pictures, and against the cameras that are only there too."""
+    from gasdet.data.demo import ensure_demo
+
+    root = ensure_demo()
+    with (root / "manifest.csv").open(encoding="utf-8", newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["modality"] == "image"]
+    seen = {row["generator"] for row in rows if row["split"] != "test"}
+    kept = [
+        {**row, "path": str(root / row["path"])}
+        for row in rows
+        if row["split"] == "test" and (row["generator"] not in seen or (all_real and row["label"] == "real"))
+    ]
+    assert {row["generator"] for row in kept if row["label"] == "synthetic"} == {"patches", "superresolution"}
+    assert sum(row["label"] == "real" for row in kept) == (60 if all_real else 20)
+    with (tmp_path / "manifest.csv").open("w", encoding="utf-8", newline="") as file:
+        columns = ("path", "label", "modality", "generator", "group")
+        writer = csv.DictWriter(file, columns, extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows(kept)
+    auroc = auroc_of(tmp_path / "manifest.csv", tmp_path / "run")
+    assert auroc["low"] > 0.5
+    assert 0.6 < auroc["value"] < 1
+
+
+@pytest.mark.slow
+def test_adapters_alone_make_the_validation_loss_fall(tmp_path: Path) -> None:
+    """On a transformer from scratch, of which nothing else is trained."""
+    from gasdet.training import TrainOptions, load_training_data, train_detector
+
+    data = load_training_data("demo", modality=Modality.IMAGE)
+    settings = ("trainable=lora", "learning_rate=0.002", "epochs=5")
+    done = train_detector(DINOV3, data, tmp_path / "out", TrainOptions(settings=settings, device="cpu"))
+    lines = [json.loads(line) for line in (tmp_path / "out" / "metrics.jsonl").read_text().splitlines()]
+    losses = [line["val_loss"] for line in lines]
+    assert len(losses) == 5
+    assert min(losses) < losses[0] - 0.03
+    assert done.record["result"]["kept_epoch"]["val_loss"] < losses[0] - 0.03
+    rank, width = 8, 96
+    adapters = 3 * rank * ((width + 3 * width) + (width + width))  # qkv and proj of three blocks
+    head = 3 * 2 * width + 2 * 3 * width + 2
+    parameters = done.record["result"]["stages"][0]["parameters"]
+    assert parameters == {"trained": adapters + head, "of": 355_586, "trainable": "lora"}
 
 
 @pytest.mark.slow

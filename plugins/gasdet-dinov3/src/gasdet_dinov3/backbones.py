@@ -11,13 +11,22 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from gasdet_dinov3.model import DINOV2, Architecture, check_names, make_vit, read_architecture
+from gasdet_dinov3.model import (
+    BACKBONES,
+    DINOV2,
+    Architecture,
+    check_names,
+    check_numbers,
+    make_vit,
+    read_architecture,
+)
 
 Sources = Mapping[str, tuple[str, ...]]
 
@@ -144,22 +153,27 @@ _BLOCK = {
 
 
 def read_backbone(
-    path: Path, num_heads: int | None = None, named: Architecture | None = None
+    path: Path, stated: Mapping[str, Any] | None = None, named: Architecture | None = None
 ) -> tuple[Architecture, dict[str, Tensor]]:
     """A transformer's architecture and tensors, float32, under timm's names.
 
     Biases of DINOv3's queries and values that are all 0, as those of the released S, B, L and H+ are, are left out, so that
     the layer ``attn.qkv`` can have adapters; they are kept where the named architecture has them.
 
+    A file without its last blocks is a complete file of a shallower transformer. So what is neither named nor stated must be as
+    in one of ``BACKBONES``.
+
     Args:
         path: A safetensors file.
-        num_heads: Attention heads, which no file states; None takes one for each 64 values of a token.
-        named: What it must be, the number of heads included; None takes what it is.
+        stated: Fields of ``Architecture`` that it must have; of the number of heads, which no file states, also what it has,
+            which else is one for each 64 values of a token.
+        named: What it must be, the number of heads included; None takes any of ``BACKBONES``, but for what is stated.
 
     Raises:
-        ValueError: It is no safetensors file or none of such a transformer, lacks a tensor, has one too many or one of
-            another shape, or is not the named one.
+        ValueError: It is no safetensors file or none of such a transformer, lacks a tensor, has one too many, one of another
+            shape or one whose values are no finite floating-point numbers, or is not what it must be.
     """
+    stated = stated or {}
     tensors = _read(path)
     style = max(STYLES, key=lambda s: (_known(s, tensors), -STYLES.index(s)))
     if _known(style, tensors) < len(tensors) / 2 or not tensors:
@@ -169,14 +183,18 @@ def read_backbone(
         )
     where = f"{path}, read as a file of {style.publisher},"
     renamed = style.renamed(tensors)
-    found = read_architecture(renamed, num_heads)
-    if named is not None:
-        found = dataclasses.replace(found, num_heads=named.num_heads)
-        _check_is(found, named, path)
+    asked = stated if named is None else dataclasses.asdict(named)
+    found = read_architecture(renamed)
+    found = dataclasses.replace(found, num_heads=asked.get("num_heads", found.num_heads))
+    _check_is(found, asked, path)
     with torch.device("meta"):
         full = {name: tuple(t.shape) for name, t in make_vit(found).state_dict().items()}
     kept = {name: t for name, t in tensors.items() if not re.fullmatch(style.ignored, name)}
     check_names(_expected(full, style, found), {name: tuple(t.shape) for name, t in kept.items()}, where)
+    if named is None:
+        _check_published(found, stated, where)
+    check_numbers(kept, where)
+    kept = {name: tensor.float() for name, tensor in kept.items()}
     made = {target: _made(target, style, found, kept) for target in full}
     if found.qkv_bias and not (named and named.qkv_bias):
         biases = [name for name in made if name.endswith((".attn.q_bias", ".attn.v_bias"))]
@@ -188,8 +206,8 @@ def read_backbone(
     return found, made
 
 
-def _check_is(found: Architecture, named: Architecture, path: Path) -> None:
-    asked, have = dataclasses.asdict(named), dataclasses.asdict(found)
+def _check_is(found: Architecture, asked: Mapping[str, Any], path: Path) -> None:
+    have = dataclasses.asdict(found)
     for name, value in asked.items():
         extra_bias = name == "qkv_bias" and have[name] and not value  # told when it is known whether it is 0
         if have[name] != value and not extra_bias:
@@ -198,9 +216,24 @@ def _check_is(found: Architecture, named: Architecture, path: Path) -> None:
             )
 
 
+def _check_published(found: Architecture, stated: Mapping[str, Any], where: str) -> None:
+    """See that a transformer is one of the published, but for what is stated."""
+    plain = dataclasses.replace(
+        found, qkv_bias=False
+    )  # timm has each with and without; a file without them computes as it is
+    if any(plain == dataclasses.replace(known, qkv_bias=False, **stated) for known in BACKBONES.values()):
+        return
+    have = dataclasses.asdict(found)
+    sizes = [f"{n}={have[n]}" for n in ("embed_dim", "depth", "num_heads", "patch_size", "registers", "grid")]
+    raise ValueError(
+        f"{where} holds a transformer with {', '.join(sizes)}, which no published {found.family} has: blocks or registers are "
+        "missing, or model.embed_dim, depth, num_heads, patch_size or grid must state what is not as published."
+    )
+
+
 def _read(path: Path) -> dict[str, Tensor]:
     try:
-        return {name: tensor.float() for name, tensor in load_file(str(path), device="cpu").items()}
+        return load_file(str(path), device="cpu")
     except (SafetensorError, OSError) as error:
         with Path(path).open("rb") as file:
             start = file.read(4)

@@ -22,6 +22,12 @@ DINOV3 = "dinov3"
 DINOV2 = "dinov2"
 HEADS = ("cls", "concat", "attention", "patch")
 POOLINGS = ("topk", "lse")
+STATED = ("num_heads", "depth", "registers", "qkv_bias")
+"""What a detector's file states of its transformer as whole numbers: that the file is complete shows only against them."""
+
+MAX_DEPTH = 200
+"""More blocks no transformer has: a file that claims them is refused before they are built."""
+
 DEFAULT_SHARE = 0.1
 DEFAULT_TEMPERATURE = 1.0
 ATTENTION_HEADS = 8
@@ -45,7 +51,7 @@ class Architecture:
         family: ``dinov3`` (rotary positions, any size) or ``dinov2`` (learned positions, resampled for other sizes).
         embed_dim: Values of a token.
         depth: Number of blocks.
-        num_heads: Attention heads. No tensor's shape shows it: a file of a detector has it as the tensor ``num_heads``.
+        num_heads: Attention heads.
         patch_size: Side of a patch in pixels.
         registers: Register tokens between the class token and the patches.
         swiglu: Whether the MLPs are gated.
@@ -118,7 +124,7 @@ def make_vit(architecture: Architecture) -> nn.Module:
     """Timm's transformer of an architecture, without weights: random, or of no content under ``torch.device("meta")``.
 
     Raises:
-        ValueError: Width and number of heads do not go together.
+        ValueError: Width and number of heads do not go together, or a number is out of range.
     """
     import timm  # here, because it takes seconds to import
 
@@ -128,6 +134,8 @@ def make_vit(architecture: Architecture) -> nn.Module:
             f"embed_dim, depth, num_heads and patch_size must be at least 1 and num_heads divide embed_dim, not {a.embed_dim}, "
             f"{a.depth}, {a.num_heads} and {a.patch_size}."
         )
+    if a.depth > MAX_DEPTH:
+        raise ValueError(f"depth must be at most {MAX_DEPTH}, not {a.depth}.")
     size: dict[str, typing.Any] = {"embed_dim": a.embed_dim, "depth": a.depth, "num_heads": a.num_heads}
     size |= {"patch_size": a.patch_size, "num_classes": 0, "dynamic_img_size": True}
     vit: nn.Module
@@ -223,23 +231,12 @@ class Calibration(Float32Module):
         return (y[left] + (y[right] - y[left]) * share).float()
 
 
-class Head(Float32Module):
-    """What all heads are, in float32 throughout.
-
-    ``gather`` gives vectors that can be kept while the transformer is frozen; ``forward`` makes of them logits (real,
-    synthetic) ``[B, 2]`` and embeddings ``[B, E]``.
-    """
-
-    def gather(self, cls: torch.Tensor, patches: torch.Tensor) -> torch.Tensor:
-        """Class tokens ``[B, D]`` and patch tokens ``[B, N, D]`` to the vectors ``[B, F]`` that ``forward`` takes."""
-        return patches.flatten(1)
-
-    def maps(self, features: torch.Tensor) -> dict[str, torch.Tensor]:
-        """By name one number for each patch, ``[B, N]``; ``score`` is a margin."""
-        return {}
+# All heads are float32 throughout. ``gather`` makes of class tokens [B, D] and patch tokens [B, N, D] vectors [B, F] that can
+# be kept while the transformer is frozen; ``forward`` makes of these logits (real, synthetic) [B, 2] and embeddings [B, E];
+# ``maps`` by name one number for each patch, [B, N], where a head has any.
 
 
-class ClsHead(Head):
+class ClsHead(Float32Module):
     """LayerNorm of the class token, unit length, linear.
 
     The unit vector is multiplied by sqrt(D) before the linear layer: its values then have the variance 1 that the layer's
@@ -260,8 +257,12 @@ class ClsHead(Head):
         unit = nn.functional.normalize(self.norm(features), dim=-1)
         return self.linear(unit * math.sqrt(unit.shape[-1])), unit
 
+    def maps(self, features: torch.Tensor) -> dict[str, torch.Tensor]:
+        """None: the head sees no patch by itself."""
+        return {}
 
-class ConcatHead(Head):
+
+class ConcatHead(Float32Module):
     """Class token, mean and standard deviation of the patch tokens, each with a LayerNorm of its own, linear."""
 
     def __init__(self, width: int) -> None:
@@ -280,8 +281,12 @@ class ConcatHead(Head):
         embeddings = torch.cat([norm(part) for norm, part in zip(self.norms, parts, strict=True)], dim=-1)
         return self.linear(embeddings), embeddings
 
+    def maps(self, features: torch.Tensor) -> dict[str, torch.Tensor]:
+        """None: the head sees no patch by itself."""
+        return {}
 
-class AttentionHead(Head):
+
+class AttentionHead(Float32Module):
     """One learned query looks at all patch tokens with 8 heads; what it gathered goes through a linear layer."""
 
     def __init__(self, width: int) -> None:
@@ -295,6 +300,10 @@ class AttentionHead(Head):
         self.value = nn.Linear(width, width)
         self.pooled_norm = nn.LayerNorm(width)
         self.linear = nn.Linear(width, 2)
+
+    def gather(self, cls: torch.Tensor, patches: torch.Tensor) -> torch.Tensor:
+        """The patch tokens, ``[B, N D]``."""
+        return patches.flatten(1)
 
     def _attention(self, tokens: torch.Tensor) -> torch.Tensor:
         """Normalised tokens ``[B, N, D]`` to shares ``[B, 8, N]`` that sum to 1."""
@@ -315,17 +324,24 @@ class AttentionHead(Head):
         return {"attention": self._attention(self.norm(torch.unflatten(features, -1, (-1, self.width)))).mean(1)}
 
 
-class PatchHead(Head):
+class PatchHead(Float32Module):
     """A margin for every patch by itself, pooled to the picture's: trained with the labels of whole pictures.
 
     ``topk``: the mean of the largest ``share`` of the margins, at least one. ``lse``: t log mean exp(margin / t) with the
     temperature t, between the mean (large t) and the maximum (small t), whatever the number of patches.
     """
 
-    def __init__(self, width: int, pooling: str, share: float, temperature: float) -> None:
+    def __init__(
+        self, width: int, pooling: str | None = None, share: float | None = None, temperature: float | None = None
+    ) -> None:
         super().__init__()
+        pooling = POOLINGS[0] if pooling is None else pooling
         if pooling not in POOLINGS:
             raise ValueError(f"pooling must be one of {', '.join(POOLINGS)}, not {pooling!r}.")
+        if (temperature if pooling == "topk" else share) is not None:
+            raise ValueError("share belongs to pooling=topk and temperature to pooling=lse: leave the other one out.")
+        share = DEFAULT_SHARE if share is None else share
+        temperature = DEFAULT_TEMPERATURE if temperature is None else temperature
         if not 0 < share <= 1 or temperature <= 0:
             raise ValueError(
                 f"share must be above 0 and at most 1 and temperature above 0, not {share} and {temperature}."
@@ -339,6 +355,10 @@ class PatchHead(Head):
             self.register_buffer("share", torch.tensor(share))
         else:
             self.register_buffer("temperature", torch.tensor(temperature))
+
+    def gather(self, cls: torch.Tensor, patches: torch.Tensor) -> torch.Tensor:
+        """The patch tokens, ``[B, N D]``."""
+        return patches.flatten(1)
 
     def _margins(self, tokens: torch.Tensor) -> torch.Tensor:
         margins: torch.Tensor = self.score(tokens).squeeze(-1)
@@ -361,7 +381,12 @@ class PatchHead(Head):
         return {"score": self._margins(self.norm(torch.unflatten(features, -1, (-1, self.width))))}
 
 
-def make_head(head: str, width: int, pooling: str, share: float, temperature: float) -> Head:
+Head = ClsHead | ConcatHead | AttentionHead | PatchHead
+
+
+def make_head(
+    head: str, width: int, pooling: str | None = None, share: float | None = None, temperature: float | None = None
+) -> Head:
     """A new head of one of ``HEADS``.
 
     Raises:
@@ -373,6 +398,8 @@ def make_head(head: str, width: int, pooling: str, share: float, temperature: fl
     kinds = {"cls": ClsHead, "concat": ConcatHead, "attention": AttentionHead}
     if head not in kinds:
         raise ValueError(f"head must be one of {', '.join(HEADS)}, not {head!r}.")
+    if (pooling, share, temperature) != (None, None, None):
+        raise ValueError(f"pooling, share and temperature belong to head=patch, and head={head} has none of them.")
     return kinds[head](width)
 
 
@@ -385,9 +412,9 @@ class DINOv3(nn.Module):
     Args:
         architecture: Of the transformer.
         head: One of ``HEADS``.
-        pooling: Of the patch head, one of ``POOLINGS``.
-        share: Of the patches that ``topk`` takes.
-        temperature: Of ``lse``.
+        pooling: Of the patch head, one of ``POOLINGS``; None is its default, ``topk``. With another head an error.
+        share: Of the patches that ``topk`` takes; None is 0.1. Without ``topk`` an error.
+        temperature: Of ``lse``; None is 1. Without ``lse`` an error.
         mean: Of the pixels, on a scale of 0 to 1.
         std: Likewise their standard deviation.
     """
@@ -396,9 +423,9 @@ class DINOv3(nn.Module):
         self,
         architecture: Architecture,
         head: str = "concat",
-        pooling: str = "topk",
-        share: float = DEFAULT_SHARE,
-        temperature: float = DEFAULT_TEMPERATURE,
+        pooling: str | None = None,
+        share: float | None = None,
+        temperature: float | None = None,
         mean: collections.abc.Sequence[float] = IMAGENET_MEAN,
         std: collections.abc.Sequence[float] = IMAGENET_STD,
     ) -> None:
@@ -408,8 +435,9 @@ class DINOv3(nn.Module):
         self.backbone: typing.Any = make_vit(architecture)
         self.head = make_head(head, architecture.embed_dim, pooling, share, temperature)
         self.calibration: Calibration | None = None
-        self.num_heads: torch.Tensor
-        self.register_buffer("num_heads", torch.tensor(architecture.num_heads))
+        shape = dataclasses.asdict(architecture)
+        for name in STATED:
+            self.register_buffer(name, torch.tensor(int(shape[name])))
 
     @property
     def not_adaptable(self) -> dict[str, str]:
@@ -447,6 +475,8 @@ class DINOv3(nn.Module):
 
     def features(self, x: torch.Tensor) -> torch.Tensor:
         """What the head takes of pictures, float32 ``[B, F]``: F = D (cls), 3 D (concat), N D (attention, patch)."""
+        if x.shape[:1] == (0,):  # timm's transformers cannot be given an empty batch
+            return self.features(x.new_zeros(1, *x.shape[1:]))[:0]
         cls, patches = self.tokens(x)
         with torch.autocast(x.device.type, enabled=False):
             return self.head.gather(cls.float(), patches.float())
@@ -464,17 +494,25 @@ class DINOv3(nn.Module):
                 logits = torch.cat([-z / 2, z / 2], dim=-1)
         return logits, embeddings
 
+    def check_input(self, shape: collections.abc.Sequence[int]) -> None:
+        """See that pictures of a shape ``[B, 3, H, W]`` can be taken. A batch of none can.
+
+        Raises:
+            ValueError: The shape is another, or H or W is no multiple of the patch size.
+        """
+        side = self.architecture.patch_size
+        if len(shape) != 4 or shape[1] != 3 or min(shape[2:]) < side or shape[2] % side or shape[3] % side:
+            raise ValueError(
+                f"this DINOv{self.architecture.family[-1]} takes pictures [B, 3, H, W] with H and W multiples of {side}, not "
+                f"{list(shape)}; set preprocessing.resize to such a size."
+            )
+
     def tokens(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Normalised class tokens ``[B, D]`` and patch tokens ``[B, H W / patch^2, D]``, in the transformer's dtype.
 
         The class token and the registers come before the patches and are no patches.
         """
-        side = self.architecture.patch_size
-        if x.dim() != 4 or x.shape[1] != 3 or min(x.shape[2:]) < side or x.shape[2] % side or x.shape[3] % side:
-            raise ValueError(
-                f"this DINOv{self.architecture.family[-1]} takes pictures [B, 3, H, W] with H and W multiples of {side}, not "
-                f"{list(x.shape)}; set preprocessing.resize to such a size."
-            )
+        self.check_input(x.shape)
         pixels = self.scale(x).to(self.backbone.patch_embed.proj.weight.dtype)
         tokens: torch.Tensor = self.backbone.forward_features(pixels)
         return tokens[:, 0], tokens[:, self.backbone.num_prefix_tokens :]
@@ -521,8 +559,9 @@ def load_model(
         raise ValueError(f"this detector has 2 classes, real and synthetic, not {num_classes}.")
     tensors = load_file(str(weights_path), device="cpu")
     inner = {name.removeprefix("backbone."): t for name, t in tensors.items() if name.startswith("backbone.")}
-    heads = int(tensors["num_heads"]) if tensors.get("num_heads", torch.empty(2)).numel() == 1 else None
-    found = read_architecture(inner, heads)
+    own: dict[str, typing.Any] = {n: int(tensors[n]) for n in STATED if n in tensors and tensors[n].numel() == 1}
+    own |= {"qkv_bias": bool(own["qkv_bias"])} if "qkv_bias" in own else {}
+    found = dataclasses.replace(read_architecture(inner), **own)
     kind = read_head(tensors)
     mean, std = _pixel_statistics_of(tensors)
     size = {"embed_dim": embed_dim, "depth": depth, "num_heads": num_heads, "patch_size": patch_size, "grid": grid}
@@ -535,7 +574,9 @@ def load_model(
         asked |= size
     have = {**dataclasses.asdict(found), **kind, "mean": mean, "std": std}
     for name, value in asked.items():
-        if value is not None and name in have and not _same(value, have[name]):
+        if value is not None and name not in have:
+            raise ValueError(f"{weights_path} was trained with {_listed_choices(kind)}, which has no {name}.")
+        if value is not None and not _same(value, have[name]):
             raise ValueError(
                 f"{weights_path} was trained with {name}={have[name]!r}, which {name}={value!r} contradicts."
             )
@@ -548,12 +589,11 @@ def load_model(
     return model.requires_grad_(False).eval()
 
 
-def read_architecture(tensors: collections.abc.Mapping[str, torch.Tensor], num_heads: int | None) -> Architecture:
+def read_architecture(tensors: collections.abc.Mapping[str, torch.Tensor]) -> Architecture:
     """The architecture whose tensors these are, under timm's names; what they do not tell is DINOv3 S's.
 
-    Args:
-        tensors: Of a transformer.
-        num_heads: Attention heads; None takes one for each 64 values of a token, as all published ones have.
+    Attention heads, which no tensor's shape shows, are one for each 64 values of a token, as all published ones have. The depth
+    is the number of the last block that is there: whether that is the last there should be, the caller must know otherwise.
     """
     embed = tensors.get("patch_embed.proj.weight", torch.empty(0))
     width, side = (embed.shape[0], embed.shape[-1]) if embed.dim() == 4 else (384, 16)
@@ -570,7 +610,7 @@ def read_architecture(tensors: collections.abc.Mapping[str, torch.Tensor], num_h
         family=DINOV3 if positions is None else DINOV2,
         embed_dim=width,
         depth=max(blocks, default=11) + 1,
-        num_heads=max(1, width // 64) if num_heads is None else num_heads,
+        num_heads=max(1, width // 64),
         patch_size=side,
         registers=count,
         swiglu=any(".mlp.fc1_g." in name for name in tensors),
@@ -595,16 +635,35 @@ def load_tensors(module: nn.Module, tensors: collections.abc.Mapping[str, torch.
     """Put tensors into a module, all of them and nothing else, as float32; a calibrator and whole numbers stay as they are.
 
     Raises:
-        ValueError: With what is missing, unexpected or misshapen; of more than 20 names of a kind, the first 20.
+        ValueError: With what is missing, unexpected or misshapen, or is no floating-point number, or not finite; of more than
+            20 names of a kind, the first 20.
     """
+    expected = module.state_dict()
     check_names(
-        {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()},
+        {name: tuple(tensor.shape) for name, tensor in expected.items()},
         {name: tuple(tensor.shape) for name, tensor in tensors.items()},
         where,
     )
+    check_numbers({n: t for n, t in tensors.items() if expected[n].is_floating_point()}, where)
     as_is = {n: n.startswith("calibration.") or not t.is_floating_point() for n, t in tensors.items()}
     ready = {name: t if as_is[name] else t.float() for name, t in tensors.items()}
     module.load_state_dict(ready, strict=True, assign=True)
+
+
+def check_numbers(tensors: collections.abc.Mapping[str, torch.Tensor], where: str) -> None:
+    """See that weights are floating-point numbers, and finite.
+
+    Raises:
+        ValueError: With the names of those that are not.
+    """
+    whole = [
+        f"{name} {str(t.dtype).removeprefix('torch.')}" for name, t in tensors.items() if not t.is_floating_point()
+    ]
+    if whole:
+        raise ValueError(f"{where} holds {len(whole)} that are no floating-point numbers: {_listed(whole)}.")
+    endless = [name for name, tensor in tensors.items() if not tensor.float().isfinite().all()]
+    if endless:
+        raise ValueError(f"{where} holds {len(endless)} with values that are not finite: {_listed(endless)}.")
 
 
 def check_names(
@@ -629,6 +688,10 @@ def check_names(
     if any(problems.values()):
         parts = [f"{len(names)} {kind}: {_listed(names)}" for kind, names in problems.items() if names]
         raise ValueError(f"{where} does not fit the model; {'; '.join(parts)}.")
+
+
+def _listed_choices(kind: collections.abc.Mapping[str, typing.Any]) -> str:
+    return " and ".join(f"{name}={value}" for name, value in kind.items() if name in ("head", "pooling"))
 
 
 def _pixel_statistics_of(

@@ -32,15 +32,15 @@ DINOV3 = DetectorSpec(
     modality=Modality.IMAGE,
     target="gasdet_dinov3.model",
     summary="DINOv3 or DINOv2 tokens under a small head (class token, statistics, attention or patches), tuned by adapters",
-    preprocessing={"resize": [256, 256], "resize_mode": "crop", "interpolation": "bicubic", "antialias": True},
+    preprocessing={"resize": [224, 224], "resize_mode": "crop", "interpolation": "bicubic", "antialias": True},
     weights=(
         WeightsSpec(
             name="demo",
             kind="demo",
             source="package:demo.safetensors",
-            sha256="d8d478d86a3c1ea00cf3db69a476390550e2fad7ba2702b7dc8d3a048fa3e8ac",
+            sha256="c20eb405677342119b18c2b70e9c9faabdb5b06892d9ecf11f85c6d8a348ab9b",
             licence="MIT",
-            size_bytes=1427880,
+            size_bytes=1_428_080,
             training_data="the procedural demo images of gasdet (train and val splits)",
             model={"embed_dim": 96, "depth": 3, "num_heads": 4, "patch_size": 8},
             preprocessing={"resize": [160, 160], "resize_mode": "center_crop"},
@@ -66,7 +66,7 @@ DINOV3 = DetectorSpec(
     paper_url="https://arxiv.org/abs/2508.10104",
     code_licence="MIT",
     training_data="No trained detector is published here; the backbone was pretrained on LVD-1689M without labels.",
-    input="[B, 3, H, W] RGB 0 to 255, H and W multiples of 16 (DINOv2: of 14), 256 x 256 by default",
+    input="[B, 3, H, W] RGB 0 to 255, H and W multiples of 16 (DINOv2: of 14), 224 x 224 by default, which fits both",
     notes=(
         "No trained weights are in this package but the demo's: 'gasdet train --plugin dinov3' makes them from a backbone and "
         "your data.",

@@ -25,7 +25,7 @@ DINOV3 = Recipe(
     epochs=10,
     precision="bfloat16",
     augmentation=(
-        {"name": "random_crop", "size": 224},
+        {"name": "random_crop", "size": 224, "padding": 16, "padding_mode": "reflect"},
         {"name": "hflip", "p": 0.5},
         {"name": "resize_chain", "p": 0.3, "factor": [0.5, 1.0]},
         {"name": "gaussian_blur", "p": 0.1, "sigma": [0.1, 1.5]},

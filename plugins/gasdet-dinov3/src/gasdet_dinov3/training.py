@@ -12,8 +12,6 @@ from torch import Tensor, nn
 
 from gasdet_dinov3.backbones import read_backbone
 from gasdet_dinov3.model import (
-    DEFAULT_SHARE,
-    DEFAULT_TEMPERATURE,
     IMAGENET_STD,
     Architecture,
     DINOv3,
@@ -30,9 +28,9 @@ def build(
     /,
     backbone: str | None = None,
     head: str = "concat",
-    pooling: str = "topk",
-    share: float = DEFAULT_SHARE,
-    temperature: float = DEFAULT_TEMPERATURE,
+    pooling: str | None = None,
+    share: float | None = None,
+    temperature: float | None = None,
     embed_dim: int | None = None,
     depth: int | None = None,
     num_heads: int | None = None,
@@ -42,8 +40,8 @@ def build(
     """The detector with an untrained head.
 
     Args:
-        weights: A transformer's safetensors file, see ``read_backbone``. None makes a new one of the stated size, which is
-            then trained from scratch.
+        weights: A transformer's safetensors file, see ``read_backbone``: a published one, or of the stated size. None makes a
+            new one of that size, which is then trained from scratch.
         backbone: timm's name; None takes what the file holds.
         head: See ``DINOv3``; likewise all below.
         pooling: Of the patch head.
@@ -72,12 +70,7 @@ def build(
     if weights is None:
         architecture = named or dataclasses.replace(named_architecture(SCRATCH), **stated)
     else:
-        architecture, tensors = read_backbone(weights, num_heads, named)
-        for name, value in stated.items():
-            if (found := dataclasses.asdict(architecture)[name]) != value:
-                raise ValueError(
-                    f"{weights} holds a transformer with {name}={found!r}, and {name}={value!r} was asked for."
-                )
+        architecture, tensors = read_backbone(weights, stated, named)
     module = DINOv3(architecture, head, pooling, share, temperature, mean, std)
     if weights is None:
         start_from_scratch(module, architecture)
