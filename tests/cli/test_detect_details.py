@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import shutil
 import wave
 from pathlib import Path
@@ -20,6 +21,7 @@ from safetensors.torch import save_file
 from scipy.special import expit
 
 import gasdet as public
+from gasdet.bundle import Detector
 from gasdet.cli.detect import CSV_COLUMNS
 from gasdet.cli.group import gasdet
 from gasdet.media import decode
@@ -223,12 +225,17 @@ def test_a_folder_for_heat_maps_that_cannot_be_made(bundles: Path, tmp_path: Pat
 def test_a_heat_map_that_cannot_be_written_ends_with_a_sentence(
     bundles: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(self: Path, data: bytes) -> int:
+    def full(descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_bytes", full)
-    path = picture(tmp_path / "a.png")
-    result = detect(path, "--model", bundles / "patches", "--heatmap", tmp_path / "maps")
+    path, maps = picture(tmp_path / "a.png"), tmp_path / "maps"
+    assert detect(path, "--model", bundles / "patches", "--heatmap", maps).exit_code == 0
+    (before,) = maps.iterdir()
+    complete = before.read_bytes()
+    picture(path, 7)
+    monkeypatch.setattr(os, "fsync", full)
+    result = detect(path, "--model", bundles / "patches", "--heatmap", maps)
+    assert [(file, file.read_bytes()) for file in maps.iterdir()] == [(before, complete)]  # no half of a new one
     assert result.exit_code == 1
     assert "cannot be written (No space left on device); free space, or name another folder." in result.stderr
 
@@ -304,9 +311,66 @@ def test_verdicts_and_calibrators_with_windows(bundles: Path, tmp_path: Path) ->
     assert abstained["verdict"] == "undecided"
 
 
+def test_one_note_says_that_a_calibrator_is_of_single_windows(bundles: Path, tmp_path: Path) -> None:
+    files = [recording(tmp_path / "a.wav", 3.6), recording(tmp_path / "b.wav", 2.5), recording(tmp_path / "c.wav", 0.4)]
+    note = "calibrators and thresholds are fitted on single windows"
+    plain = detect(*files, "--model", bundles / "level")
+    assert note not in plain.stderr
+    assert [line[line.rindex("/") :] for line in plain.stdout.splitlines()] == [
+        "/a.wav  (mean of 4 windows)",
+        "/b.wav  (mean of 3 windows)",
+        "/c.wav",
+    ]
+    abstain = detect(*files, "--model", bundles / "level", "--abstain", "0.2", "0.8")
+    assert abstain.stderr.count(note) == 1
+    for more in ((files[2],), (*files, "--no-windows")):
+        assert note not in detect(*more, "--model", bundles / "level", "--abstain", "0.2", "0.8").stderr
+
+
+def test_side_outputs_are_computed_only_where_something_shows_them(
+    bundles: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, passes = picture(tmp_path / "a.png"), []
+    inner = Detector.logits_with_details
+
+    def counted(self: Detector, batch: Any) -> Any:
+        passes.append(len(batch))
+        return inner(self, batch)
+
+    monkeypatch.setattr(Detector, "logits_with_details", counted)
+    model = ("--model", bundles / "patches")
+    detect(path, *model, "--csv", tmp_path / "t.csv")
+    (quiet,) = public.detect(path, [public.load(bundles / "patches", trust_code=True)])
+    assert (passes, quiet.details) == ([], {})
+    for shown in (("--json",), ("--jsonl",), ("--heatmap", tmp_path / "maps")):
+        detect(path, *model, *shown)
+        assert passes, shown
+        passes.clear()
+
+
+def test_heat_maps_are_tried_once_where_the_model_runs(
+    bundles: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    passes = []
+    for name, inner in (("logits", Detector.logits), ("logits_with_details", Detector.logits_with_details)):
+
+        def counted(self: Detector, batch: Any, name: str = name, inner: Any = inner) -> Any:
+            passes.append((name, len(batch), self.dtype))
+            return inner(self, batch)
+
+        monkeypatch.setattr(Detector, name, counted)
+    files = [picture(tmp_path / f"{n}.png", n) for n in range(3)]
+    before = torch.random.get_rng_state()
+    result = detect(*files, "--model", bundles / "patches", "--heatmap", tmp_path / "maps", "--dtype", "float16")
+    assert result.exit_code == 0, result.stderr
+    half = "float16"  # the trial takes the place of the first batch's warm-up
+    assert passes == [("logits", 1, half), ("logits_with_details", 1, half), ("logits_with_details", 3, half)]
+    assert torch.equal(before, torch.random.get_rng_state())
+
+
 def test_python_gets_arrays(bundles: Path, tmp_path: Path) -> None:
     detector = public.load(bundles / "level", trust_code=True)
-    (found,) = public.detect(recording(tmp_path / "long.wav", 1.5), [detector])
+    (found,) = public.detect(recording(tmp_path / "long.wav", 1.5), [detector], details=True)
     assert found.details["level"].shape == found.details["level_seconds"].shape == (150,)
     assert len(found.details["windows"]["p"]) == 2
     (one,) = public.detect(tmp_path / "long.wav", [detector], windows=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,9 @@ import yaml
 from click.testing import CliRunner, Result
 from PIL import Image
 
+import gasdet as public
 from gasdet.cli.group import gasdet as command
-from gasdet.errors import GasdetError
+from gasdet.errors import GasdetError, UsageError
 from gasdet.evaluation import regions
 from gasdet.training.recipe import Recipe
 
@@ -104,6 +106,49 @@ def test_calibrate_scores_faces_and_says_so(pictures: Path, here: Path) -> None:
     run = json.loads((here / "run" / "run.json").read_text())
     assert run["configuration"]["detectors"]["edges"]["preprocessing"]["region"] == "faces"
     refused(2, ".*leave out --faces.", "calibrate", "--run", here / "run", "--faces")
+
+
+def test_a_calibrator_is_for_the_pixels_that_it_was_fitted_on(pictures: Path, here: Path, with_plugins: Path) -> None:
+    weights = here / "mine" / "mine.safetensors"
+    weights.parent.mkdir()
+    shutil.copy(with_plugins / "gasdet_testimage" / "release.safetensors", weights)
+    of = ("--plugin", "edges", "--weights", weights, "--workers", 1)
+    ran = call("evaluate", *of, "--data", pictures, "--faces", "--out", here / "run", "--no-calibrator")
+    assert ran.exit_code == 0, ran.stderr
+    done = call("calibrate", "--run", here / "run", "--force", "--json")
+    assert done.exit_code == 0, done.stderr
+    fitted = json.loads(done.stdout)
+    assert fitted["preprocessing"]["region"] == "faces"
+    assert "Fitted on the scores of face crops: it is for --faces." in fitted["notes"]
+    file, path = weights.parent / "calibrator.json", pictures / "real" / "0.png"
+
+    def rows(*more: object) -> tuple[str, str]:
+        result = call("detect", path, *of, "--json", *more)
+        assert result.exit_code == 0, result.stderr
+        return json.loads(result.stdout)[0]["calibrator"], result.stderr
+
+    assert rows("--faces")[0] == rows("--faces", "--calibrator", file)[0] == "temperature"
+    applied, said = rows()
+    assert applied == ""
+    differs = r"under another preprocessing \(region: faces -> none, region_margin: 1.3 -> none\)"
+    assert len(re.findall(rf"calibrator.json: fitted for edges {differs}, so that it is left out\.", said)) == 1
+    refused(1, rf".*{differs}; calibrate again .*", "detect", path, *of, "--calibrator", file)
+    loaded = public.load("edges", str(weights), faces=True)
+    assert loaded.preprocessing.region == "faces"
+    assert loaded.calibrator is not None
+    # and the other way round; a file that does not say what it was fitted under is applied as ever
+    whole = {key: value for key, value in fitted["preprocessing"].items() if not key.startswith("region")}
+    file.write_text(json.dumps({**fitted, "preprocessing": whole}))
+    assert rows()[0] == "temperature"
+    assert rows("--faces")[0] == ""
+    held = public.load("edges", str(weights))
+    with pytest.raises(UsageError, match="load it with calibrator=False"):
+        public.detect(path, [held], faces=True)
+    file.write_text(json.dumps({**fitted, "preprocessing": {**whole, "resize": [8, 8]}}))
+    assert rows()[0] == ""
+    del fitted["preprocessing"]
+    file.write_text(json.dumps(fitted))
+    assert rows()[0] == rows("--faces")[0] == "temperature"
 
 
 def test_an_exported_bundle_takes_faces_by_itself(pictures: Path, here: Path) -> None:

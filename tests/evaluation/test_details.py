@@ -119,6 +119,46 @@ def test_a_pass_that_gives_other_logits_with_details_is_not_taken(make_detector:
     }
 
 
+class Rounds(Told):
+    """Its side outputs cost a rounding of the logits."""
+
+    def forward_with_details(self, x: torch.Tensor) -> Any:
+        logits, found = super().forward_with_details(x)
+        return logits + torch.tensor([0.0, 3e-5]), found
+
+
+def test_the_score_is_that_of_forward_to_the_last_bit(make_detector: Callable[..., Any]) -> None:
+    plain = Scorer(make_detector(Rounds())).score(batch(*VALUES), 0)
+    module = Rounds()
+    found = Scorer(make_detector(module), details=True).score(batch(*VALUES), 0)
+    assert [s.logit_synthetic for s in found] == [s.logit_synthetic for s in plain]
+    assert [float(s.details["pixel"]) for s in found] == VALUES
+    assert module.passes == [("plain", 1), ("details", 1), ("plain", 7), ("details", 7)]
+
+
+def test_a_model_with_the_same_logits_runs_once(make_detector: Callable[..., Any]) -> None:
+    module = Told()
+    Scorer(make_detector(module), details=True).score(batch(*VALUES), 0)
+    assert module.passes == [("plain", 1), ("details", 1), ("details", 7)]
+
+
+def test_memory_that_lacks_for_side_outputs_changes_no_batch_of_the_score(make_detector: Callable[..., Any]) -> None:
+    class Batched(Told):
+        """Logits tell how many samples were in the pass."""
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return super().forward(x) * 0 + torch.tensor([0.0, 1e-6]) * len(x)
+
+        def forward_with_details(self, x: torch.Tensor) -> Any:
+            if len(x) > 2:
+                raise RuntimeError("CUDA out of memory")
+            return super().forward_with_details(x)
+
+    found = Scorer(make_detector(Batched()), details=True).score(batch(*VALUES), 0)
+    assert [s.logit_synthetic for s in found] == pytest.approx([7e-6] * 7, rel=1e-5)
+    assert [float(s.details["pixel"]) for s in found] == VALUES
+
+
 def test_a_wrong_one_is_left_out_and_noted(make_detector: Callable[..., Any]) -> None:
     module = Told()
     module.forward_with_details = lambda x: (module.forward(x), {"a": torch.zeros(99), "b": x[:, 0, 0, 0]})  # type: ignore[method-assign]

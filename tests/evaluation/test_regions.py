@@ -12,14 +12,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gasdet.errors import GasdetError, PluginError, UsageError
+from gasdet.errors import GasdetError, PluginError, RunError, UsageError
 from gasdet.evaluation import regions
 from gasdet.evaluation.configuration import run_configuration
 from gasdet.evaluation.options import RunOptions
 from gasdet.evaluation.pipeline import DecodePool, DecodeResult
 from gasdet.evaluation.regions import region_finder, region_identity
 from gasdet.evaluation.run import evaluate_run
-from gasdet.types import Locator, Modality, Preprocessing, Reason, Sample
+from gasdet.types import Locator, Modality, Preprocessing, Sample
 
 KEYS = Preprocessing(Modality.IMAGE, resize=(32, 32), region="faces")
 
@@ -62,6 +62,19 @@ def test_decode_processes_find_it_by_name(with_regions: Path, pictures: list[Sam
             square = whole[:, 10:90]
             assert result.decoded.notes == ("no face was found; the whole frame was used",)
         assert np.array_equal(result.decoded.array.transpose(1, 2, 0), cv2.resize(square.copy(), (32, 32)))
+
+
+def test_a_finder_that_only_the_processes_lack_is_told_once(
+    with_regions: Path, pictures: list[Sample], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    region_finder("faces")  # here it is ready
+    monkeypatch.setenv("GASDET_TEST_REGION_LACKS", "1")
+    with pytest.raises(RunError) as told:
+        decode_all(pictures)
+    assert str(told.value) == (
+        "A decode process cannot use the preprocessor 'faces': red is found with the package redness, which is not installed; "
+        "install it."
+    )
 
 
 def test_the_number_of_processes_has_no_bearing(with_regions: Path, pictures: list[Sample]) -> None:
@@ -114,16 +127,6 @@ def test_what_it_lacks_is_its_own_sentence(
 def test_without_a_plugin_for_faces_the_package_is_named(with_plugins: Path) -> None:
     with pytest.raises(UsageError, match=r"pip install 'gasdet-gend\[faces\]'\.$"):
         region_finder("faces")
-
-
-def test_a_file_on_which_it_fails_is_an_error_record(
-    with_regions: Path, pictures: list[Sample], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    region_finder("faces")
-    monkeypatch.setenv("GASDET_TEST_REGION_LACKS", "1")  # here it is ready; in the processes that now start it fails
-    results = decode_all(pictures[:3])
-    assert [r.reason for r in results] == [Reason.DECODE_FAILED] * 3
-    assert all("redness" in r.message for r in results)
 
 
 def test_a_run_states_what_its_regions_depend_on(

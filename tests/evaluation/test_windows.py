@@ -116,6 +116,17 @@ def test_the_mean_is_calibrated_and_so_is_each_window(detector: Callable[..., An
     assert told["p_max"] == pytest.approx(expit(0.5 * 4.0 - 1.0), abs=1e-6)
 
 
+def test_a_time_limit_is_for_the_recording(detector: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter(range(10_000))
+    monkeypatch.setattr("gasdet.evaluation.inference.time.perf_counter", lambda: next(clock) * 0.01)  # 10 ms a pass
+    many, few = noise(8 * N), noise(3 * N)
+    scorer = Scorer(detector(), time_limit_ms=35)
+    assert score_windows(scorer, few, 0, 1).reason is None
+    over = score_windows(scorer, many, 0, 1)
+    assert (over.reason, over.p_synthetic) == (Reason.TIME_LIMIT, None)
+    assert over.message == "40.0 ms for 4 of 8 windows, over the limit of 35 ms for a recording"
+
+
 def test_three_classes_are_folded_in_each_window(detector: Callable[..., Any]) -> None:
     class Three(torch.nn.Module):
         def forward(self, x: torch.Tensor) -> torch.Tensor:

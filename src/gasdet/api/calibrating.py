@@ -9,6 +9,7 @@ from typing import Any
 
 from gasdet.api.choosing import Bases, Choice, Weights
 from gasdet.api.evaluating import evaluate
+from gasdet.api.faces import FACES
 from gasdet.bundle.calibration import CALIBRATOR_NAME, CalibratorError, CalibratorFile, write_calibrator
 from gasdet.bundle.delta import complete_sha256_of
 from gasdet.bundle.hub import HUB_SCHEME
@@ -139,7 +140,7 @@ def calibrate(
             f"{opened.path}: the weights that this run was made with are not at {told['path']} any more (sha256 "
             f"{samples.weights_sha256[:16]}…); bring them back, or name with --out where the calibrator is to lie."
         )
-    notes = ["Fitted on the scores of face crops: it is for --faces."] if faces else []
+    notes = _of_region(samples.preprocessing.get("region", ""))
     if allow_training_data:
         notes += ["Whether the detector was trained or selected on these samples was not asked, on demand."]
     else:
@@ -166,6 +167,15 @@ def calibrate(
     path = Path(out) if out is not None else _default_path(told, samples.detector)
     _refuse_other_weights(path, samples.weights_sha256)
     return write_calibrator(path, dataclasses.replace(fitted, notes=(*fitted.notes, *notes)))
+
+
+def _of_region(region: str) -> list[str]:
+    """What a user must know of a calibrator of crops; nothing for one of whole pictures."""
+    if not region:
+        return []
+    if region == FACES:
+        return ["Fitted on the scores of face crops: it is for --faces."]
+    return [f"Fitted on the scores of what the preprocessor {region!r} finds in each picture."]
 
 
 def _refuse_scoring(options: RunOptions, **given: Any) -> None:

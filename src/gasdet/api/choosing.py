@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
+from gasdet.api.faces import of_faces, with_faces
 from gasdet.bundle import Detector, load_bundle, load_detector, resolve_weights
 from gasdet.bundle.calibration import CalibratorError, CalibratorFile, find_calibrator, read_calibrator
 from gasdet.errors import GasdetError, UsageError
@@ -35,11 +36,16 @@ loaded keeps what it was loaded with."""
 class ChosenCalibrators:
     """What a call says of calibrators, with the files that it names read.
 
+    Args:
+        calibrators: What it says.
+        faces: Whether the detectors are to get face crops, which are given to them later.
+
     Raises:
         CalibratorError: A file cannot be read.
     """
 
-    def __init__(self, calibrators: Calibrators) -> None:
+    def __init__(self, calibrators: Calibrators, *, faces: bool = False) -> None:
+        self._faces = faces
         self._automatic = calibrators is not False
         given = [calibrators] if isinstance(calibrators, str | Path) else calibrators
         self.files: tuple[CalibratorFile, ...] = (
@@ -47,29 +53,44 @@ class ChosenCalibrators:
         )
 
     def attach(self, detector: Detector, sink: ProgressSink) -> Detector:
-        """Give a detector its calibrator, in place, and say so.
+        """Give a detector its calibrator, in place, and say so; one beside the weights that was fitted on the scores of other
+        pixels or samples (another preprocessing) is left out with a note.
 
         Raises:
-            CalibratorError: The file beside its weights is damaged, or was fitted for others.
-        """
+            CalibratorError: The file beside its weights is damaged, or was fitted for others; or a file that is named was
+                fitted under another preprocessing.
+        """  # noqa: D205
         weights = detector.weights
         found = next((file for file in self.files if file.weights_sha256 == weights.sha256), None)
         if found is None and self._automatic:
             found = find_calibrator(weights.home, weights.sha256)
+        if found is not None and (told := self._unfit(found, detector)):
+            if found in self.files:
+                raise CalibratorError(f"{told}; calibrate again under this preprocessing, or leave the file out.")
+            sink.note(f"{told}, so that it is left out.")
+            return detector
         if found is not None:
             calibrator_of(found)  # now, and not when the first sample is scored
             detector.calibrator = found
             sink.note(f"{detector.name}: scores are calibrated ({found.method}, {found.path}).")
         return detector
 
+    def _unfit(self, found: CalibratorFile, detector: Detector) -> str:
+        """Why a calibrator is not for what the detector is to be given, without a full stop; empty where it is."""
+        given = of_faces(detector.preprocessing) if self._faces else detector.preprocessing
+        differs = found.differs(given)
+        return f"{found.path}: fitted for {detector.name} under another preprocessing ({differs})" if differs else ""
+
     def check_loaded(self, detector: Detector) -> Detector:
-        """A detector that is handed over loaded, unless it brings a calibrator where none is wanted.
+        """A detector that is handed over loaded, unless it brings a calibrator where none, or another one, is wanted.
 
         Raises:
             UsageError: It does.
         """
         if not self._automatic and detector.calibrator is not None:
             raise UsageError(f"{detector.name} is loaded with a calibrator; load it with calibrator=False.")
+        if detector.calibrator is not None and (told := self._unfit(detector.calibrator, detector)):
+            raise UsageError(f"{told}; load it with calibrator=False.")
         return detector
 
     def check_used(self, detectors: Sequence[Detector]) -> None:
@@ -95,6 +116,7 @@ def load(
     offline: bool = False,
     demo_data: bool = False,
     calibrator: Calibrators = True,
+    faces: bool = False,
     progress: ProgressSink | None = None,
 ) -> Detector:
     """Load a detector with its weights, ready to run on the CPU.
@@ -109,7 +131,9 @@ def load(
         offline: Fetch nothing.
         demo_data: The detector is for the demo data, where demo weights are a fitting default.
         calibrator: True takes the calibrator.json beside the weights, where there is one; False none; or a file. It is
-            applied where the detector's scores are evaluated, and not in its ``logits``.
+            applied where the detector's scores are evaluated, and not in its ``logits``. One beside the weights that was
+            fitted under another preprocessing is left out with a note.
+        faces: The detector's preprocessing gets the largest face of each picture, and its calibrator is one of such scores.
         progress: Gets a line before a download, and the one that says that demo weights are used.
 
     Raises:
@@ -119,7 +143,7 @@ def load(
         BundleError: The bundle is incomplete, or refused by a check.
         CalibratorError: The calibrator is damaged, or was fitted for other weights.
     """
-    calibrators, sink = ChosenCalibrators(calibrator), progress or Silent()
+    calibrators, sink = ChosenCalibrators(calibrator, faces=faces), progress or Silent()
     if isinstance(detector, Path):
         if weights is not None:
             raise UsageError(f"{detector} brings its own weights; weights={weights!r} is for installed detectors.")
@@ -131,7 +155,7 @@ def load(
         )
     _check_bases_used(base_texts(base), [loaded])
     calibrators.check_used([loaded])
-    return loaded
+    return with_faces([loaded])[0] if faces else loaded
 
 
 def choose(

@@ -13,6 +13,7 @@ from gasdet.api.choosing import Bases, Calibrators, Choice, ChosenCalibrators, W
 from gasdet.api.faces import check_faces, with_faces
 from gasdet.api.heatmaps import Heatmaps
 from gasdet.bundle import Detector
+from gasdet.bundle.details import WINDOWS
 from gasdet.data import read_head, samples_of_files
 from gasdet.errors import MediaError, UsageError
 from gasdet.evaluation.options import RunOptions
@@ -29,6 +30,12 @@ Thresholds: TypeAlias = tuple[float, float]
 
 NO_DETECTOR = "no_detector"
 """The reason of a file that none of the detectors takes."""
+
+
+_ABOUT_WINDOWS = (
+    "Scores of recordings longer than a detector's window are means of several windows, and calibrators and thresholds are "
+    "fitted on single windows as a rule: what they promise of one does not hold of the mean."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +61,8 @@ class Detection:
         height: Of the source in pixels.
         frames: Real frames used, before padding.
         duration_s: Of the source in seconds.
+        heatmap_file: The PNG of its heat map; empty where there is none.
+        details: Side outputs by name, where they were asked for; and ``windows`` of a recording scored in windows.
     """
 
     path: str
@@ -99,6 +108,7 @@ def detect(
     faces: bool = False,
     windows: bool = True,
     heatmap: str | Path | None = None,
+    details: bool = False,
     trust_code: bool = False,
     offline: bool = False,
     options: RunOptions | None = None,
@@ -120,6 +130,8 @@ def detect(
         windows: Score a recording that is longer than a detector's window in windows, and take the mean of their margins;
             False takes the one window that an evaluation takes.
         heatmap: A folder for heat maps over pictures, from detectors that give them.
+        details: Ask models for their side outputs too (``Detection.details``), as ``heatmap`` does; ``windows`` is there
+            without. No score depends on it.
         trust_code: Allow the model.py of bundles to run.
         offline: Fetch nothing.
         options: Device, batch size, workers, decode timeout.
@@ -145,6 +157,7 @@ def detect(
             faces=faces,
             windows=windows,
             heatmap=heatmap,
+            details=details,
             trust_code=trust_code,
             offline=offline,
             options=options,
@@ -165,6 +178,7 @@ def iterate_detections(
     faces: bool = False,
     windows: bool = True,
     heatmap: str | Path | None = None,
+    details: bool = False,
     trust_code: bool = False,
     offline: bool = False,
     options: RunOptions | None = None,
@@ -175,7 +189,7 @@ def iterate_detections(
     _check_thresholds(abstain, fpr)
     if faces:
         check_faces()
-    calibrators = ChosenCalibrators(calibrator)
+    calibrators = ChosenCalibrators(calibrator, faces=faces)
     dataset = samples_of_files(paths)
     for note in dataset.notes:
         sink.note(note)
@@ -206,18 +220,23 @@ def iterate_detections(
         list(compress(dataset.samples, scored)),
         options or RunOptions(),
         progress,
-        details=True,
+        details=details or heatmaps is not None,
         windows=windows,
         observe=heatmaps.observe if heatmaps is not None else None,
+        rehearsed=heatmaps.rehearsed if heatmaps is not None else None,
     )
     waiting = zip(dataset.samples, scored, strict=True)  # records come in the order of the samples
     sample: Sample | None = None
+    warned = False
     for record in records if any(scored) else ():
         while sample is None or sample.sample_id != record["sample_id"]:
             sample, has_detector = next(waiting)
             if not has_detector:
                 yield _unscored(sample)
         name = record["detector"]
+        if WINDOWS in record.get("details", {}) and not warned and (abstain or by_name[name].calibrator is not None):
+            sink.note(_ABOUT_WINDOWS)
+            warned = True
         drawn = heatmaps.files.pop((sample.sample_id, name), "") if heatmaps is not None else ""
         yield _detection(sample, by_name[name], record, thresholds[name], drawn)
     for sample, _ in waiting:

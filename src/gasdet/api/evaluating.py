@@ -86,7 +86,7 @@ def evaluate(
     given: Sequence[Choice] | None = [detectors] if isinstance(detectors, str | Path | Detector) else detectors
     if given is not None and not given:
         raise UsageError("no detector is given.")
-    calibrators = ChosenCalibrators(calibrator)
+    calibrators = ChosenCalibrators(calibrator, faces=faces)
     chosen = choose(given, trust_code=trust_code, calibrators=calibrators, sink=sink)
     if not chosen:
         raise UsageError("no detector is installed; detectors are packages, for instance: pip install gasdet-restrav.")

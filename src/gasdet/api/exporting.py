@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from gasdet.api.choosing import Bases, Calibrators, load
 from gasdet.api.demo import make_demo_data
-from gasdet.api.faces import check_faces, with_faces
+from gasdet.api.faces import check_faces
 from gasdet.builtin.calibrators import Beta
 from gasdet.bundle import Detector
 from gasdet.bundle.comparison import ExportError, Folded, Inputs
@@ -76,9 +76,7 @@ def export(
     entry = load_registry().detector(plugin)
     if faces:
         check_faces()
-    detector = load(plugin, weights, base=base, offline=offline, calibrator=calibrator, progress=sink)
-    if faces:
-        detector = with_faces([detector])[0]
+    detector = load(plugin, weights, base=base, offline=offline, calibrator=calibrator, faces=faces, progress=sink)
     dtype = dtype or detector.dtype
     if detector.dtype != "float32":
         detector.to("cpu", dtype)  # refused where it is another

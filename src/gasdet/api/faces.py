@@ -31,7 +31,7 @@ def with_faces(detectors: Sequence[Detector]) -> list[Detector]:
     """
     if detectors and all(detector.modality is Modality.AUDIO for detector in detectors):
         raise UsageError(_no_faces(", ".join(detector.name for detector in detectors)))
-    return [d if d.modality is Modality.AUDIO else _cropped(d) for d in detectors]
+    return [dataclasses.replace(d, preprocessing=of_faces(d.preprocessing)) for d in detectors]
 
 
 def faces_setting(name: str, modality: Modality) -> str:
@@ -47,10 +47,12 @@ def faces_setting(name: str, modality: Modality) -> str:
     return f"preprocessing.region={FACES}"
 
 
-def _cropped(detector: Detector) -> Detector:
-    keys = {**detector.preprocessing.to_mapping(), "region": FACES}
-    where = f"preprocessing of {detector.name}"
-    return dataclasses.replace(detector, preprocessing=Preprocessing.from_mapping(detector.modality, keys, where=where))
+def of_faces(preprocessing: Preprocessing) -> Preprocessing:
+    """A preprocessing with the region of faces; that of recordings as it is."""
+    if preprocessing.modality is Modality.AUDIO:
+        return preprocessing
+    keys = {**preprocessing.to_mapping(), "region": FACES}
+    return Preprocessing.from_mapping(preprocessing.modality, keys, where="preprocessing with --faces")
 
 
 def _no_faces(names: str) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 from gasdet.bundle import Detector
 from gasdet.bundle.details import HEATMAP
 from gasdet.errors import RunError, UsageError
-from gasdet.evaluation.progress import ProgressSink
+from gasdet.evaluation.progress import ProgressSink, Silent
 from gasdet.reporting.heatmap import write_heatmap
 from gasdet.types import Modality, Sample
 
@@ -29,27 +29,46 @@ class Heatmaps:
     def __init__(self, folder: str | Path) -> None:
         self._folder = Path(folder).expanduser()
         self.files: dict[tuple[str, str], str] = {}
+        self._names: list[str] = []
+        self._sink: ProgressSink = Silent()
 
     def prepare(self, detectors: Sequence[Detector], sink: ProgressSink) -> None:
-        """Make the folder, unless none of the detectors gives a heat map of a picture.
+        """Refuse detectors of which none can give a heat map of a picture, as far as can be said without running them.
 
         Raises:
-            UsageError: None does, or the folder cannot be made.
+            UsageError: None can.
         """
-        without = [detector.name for detector in detectors if not _gives_heatmaps(detector)]
-        if detectors and len(without) == len(detectors):
-            raise UsageError(
-                f"a heat map of a picture is given by none of the detectors that run ({', '.join(without)}); choose one that "
-                "has them, or leave --heatmap out."
-            )
-        for name in without:
-            sink.note(f"{name} gives no heat maps of pictures.")
+        self._names, self._sink = [detector.name for detector in detectors], sink
+        if detectors and not any(d.modality is Modality.IMAGE and d.has_details for d in detectors):
+            raise self._none()
+
+    def rehearsed(self, given: Mapping[str, Mapping[str, Any] | None]) -> None:
+        """Make the folder, unless none of the detectors gave a heat map of noise; name those that did not.
+
+        Args:
+            given: The side outputs [1, ...] of each detector of images, None where it failed: real pictures will tell.
+
+        Raises:
+            UsageError: None did, or the folder cannot be made.
+        """
+        having = {name for name, details in given.items() if details is None or _has_heatmap(details)}
+        if not having:
+            raise self._none()
+        for name in self._names:
+            if name not in having:
+                self._sink.note(f"{name} gives no heat maps of pictures.")
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UsageError(
                 f"the folder {self._folder} for heat maps cannot be made ({error.strerror}); name another."
             ) from error
+
+    def _none(self) -> UsageError:
+        return UsageError(
+            f"a heat map of a picture is given by none of the detectors that run ({', '.join(self._names)}); choose one that "
+            "has them, or leave --heatmap out."
+        )
 
     def observe(self, sample: Sample, detector: str, given: np.ndarray, details: Mapping[str, Any]) -> None:
         """Write the heat map of a picture, where the details hold one.
@@ -63,9 +82,11 @@ class Heatmaps:
         path = self._folder / file_name(sample, detector)
         try:
             write_heatmap(path, given, heatmap)
-        except OSError as error:
+        except RunError as error:
+            cause = error.__cause__
+            why = cause.strerror if isinstance(cause, OSError) else str(error)
             raise RunError(
-                f"the heat map {path} cannot be written ({error.strerror or error}); free space, or name another folder."
+                f"the heat map {path} cannot be written ({why}); free space, or name another folder."
             ) from error
         self.files[sample.sample_id, detector] = str(path)
 
@@ -81,12 +102,5 @@ def _plain(name: str) -> str:
     return plain if len(plain) <= _LONGEST_NAME else f"{plain[: _LONGEST_NAME - 20]}_{plain[-19:]}"
 
 
-def _gives_heatmaps(detector: Detector) -> bool:
-    """Whether a detector gives a heat map of a picture, as it does or does not of a black one."""
-    if detector.modality is not Modality.IMAGE or not detector.has_details:
-        return False
-    try:
-        _, details = detector.logits_with_details(np.zeros((1, 3, *detector.preprocessing.resize), np.uint8))
-    except Exception:  # what the model makes of a black picture says nothing of others; they will tell
-        return True
-    return HEATMAP in details and details[HEATMAP].ndim == 3
+def _has_heatmap(details: Mapping[str, Any]) -> bool:
+    return HEATMAP in details and details[HEATMAP].ndim == 2

@@ -14,7 +14,8 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from gasdet.errors import GasdetError
+from gasdet.errors import ConfigError, GasdetError
+from gasdet.types import Preprocessing
 
 CALIBRATOR_NAME = "calibrator.json"
 """The file's name beside the weights."""
@@ -43,6 +44,8 @@ class CalibratorFile:
         created: Date and time, UTC, ISO 8601.
         versions: Of gasdet and the plugin that brings the method.
         notes: What a user must know of the fit.
+        preprocessing: Of the detector that gave the scores, every key; empty where the file does not say. It is applied to no
+            other, since other pixels give other scores.
         path: Where the file lies; None for one that was not read from, or written to, a file.
     """
 
@@ -58,7 +61,25 @@ class CalibratorFile:
     created: str = ""
     versions: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    preprocessing: Mapping[str, Any] = field(default_factory=dict)
     path: Path | None = None
+
+    def differs(self, preprocessing: Preprocessing) -> str:
+        """In what it was fitted under another preprocessing, "region: faces -> none"; empty for nothing, or where unknown.
+
+        Raises:
+            CalibratorError: What the file says of it means nothing here.
+        """
+        if not self.preprocessing:
+            return ""
+        where = f"{self.path or 'the calibrator'}: preprocessing"
+        try:
+            fitted = Preprocessing.from_mapping(preprocessing.modality, self.preprocessing, where=where)
+        except ConfigError as error:
+            raise CalibratorError(str(error)) from error
+        one, other = fitted.to_mapping(), preprocessing.to_mapping()
+        changed = [key for key in {**one, **other} if one.get(key) != other.get(key)]
+        return ", ".join(f"{key}: {one.get(key, 'none')} -> {other.get(key, 'none')}" for key in changed)
 
     @property
     def sha256(self) -> str:
@@ -154,6 +175,9 @@ def _checked(stored: Mapping[str, Any], path: Path) -> CalibratorFile:
             if not isinstance(stored.get(name), kind):
                 raise CalibratorError(f"{path}: this calibrator file is damaged at {name!r}; make it again.")
             values[name] = tuple(stored[name]) if kind is list else stored[name]
+    values["preprocessing"] = stored.get("preprocessing", {})  # files of before have none
+    if not isinstance(values["preprocessing"], dict):
+        raise CalibratorError(f"{path}: this calibrator file is damaged at 'preprocessing'; make it again.")
     for point in values["thresholds"]:
         if not isinstance(point, dict) or not all(isinstance(point.get(k), int | float) for k in ("fpr", "threshold")):
             raise CalibratorError(f"{path}: this calibrator file is damaged at 'thresholds'; make it again.")

@@ -118,6 +118,7 @@ def command(
             fpr=fpr,
             windows=not no_windows,
             heatmap=heatmap,
+            details=as_json or jsonl,
             faces=faces,
             trust_code=trust_code,
             offline=offline,
@@ -157,7 +158,7 @@ def _columns(result: Detection) -> dict[str, Any]:
 
 
 class _Lines:
-    """A line for each result: verdict, P(synthetic), detector, file, and why there is no score.
+    """A line for each result: verdict, P(synthetic), detector, file, of how many windows, and why there is no score.
 
     The file stands last, because its length differs most.
     """
@@ -172,6 +173,8 @@ class _Lines:
         verdict = result.verdict or str(result.status)
         score = "-" if result.p_synthetic is None else f"{result.p_synthetic:.3f}"
         why = f"  {result.reason}: {text.shown(result.message)}" if result.reason else ""
+        if (windows := result.details.get("windows")) is not None:
+            why += f"  (mean of {len(windows['p'])} windows)"
         return f"{verdict:<9}  {score:<5}  {detector:<{self._width}}  {text.shown(result.path)}{why}"
 
 

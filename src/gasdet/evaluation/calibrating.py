@@ -56,6 +56,7 @@ class ScoredSamples:
         logits: float64 [N, 2], the model's own.
         labels: int64 [N].
         weights: float64 [N].
+        preprocessing: Of the detector, every key; empty where unknown.
     """
 
     detector: str
@@ -68,6 +69,7 @@ class ScoredSamples:
     logits: FloatArray
     labels: IntArray
     weights: FloatArray
+    preprocessing: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     @classmethod
     def of_run(
@@ -129,6 +131,7 @@ class ScoredSamples:
             logits=np.stack([column("logit_real", np.float64), column("logit_synthetic", np.float64)], axis=1),
             labels=column("label", np.int64),
             weights=column("weight", np.float64),
+            preprocessing=known[name]["preprocessing"],
         )
 
     def part(self, rows: npt.NDArray[np.bool_]) -> ScoredSamples:
@@ -265,6 +268,7 @@ def fit_calibrator(
         thresholds=tuple(points),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         versions={"gasdet": __version__, "method": entry.plugin.origin},
+        preprocessing=data.preprocessing,
     )
     return dataclasses.replace(fitted, notes=(*notes, *_notes(component, calibrator, fitted)))
 
@@ -321,6 +325,10 @@ def _parts(
         raise DataError(
             f"{test.description} was scored with other weights ({test.weights_sha256[:16]}…) than {data.description} "
             f"({data.weights_sha256[:16]}…); score both with the same."
+        )
+    if test.preprocessing != data.preprocessing:
+        raise DataError(
+            f"{test.description} was decoded with another preprocessing than {data.description}; score both with the same."
         )
     shared = int(np.isin(test.sample_ids, data.sample_ids).sum())
     if shared:

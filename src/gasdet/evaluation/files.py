@@ -6,7 +6,7 @@ import fcntl
 import json
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -35,6 +35,8 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
         finally:
             os.close(folder)
     except OSError as error:
+        with suppress(OSError):
+            pending.unlink()
         raise RunError(
             f"{path}: cannot be written ({error.strerror or error}); once it can be, the same command goes on from here."
         ) from error

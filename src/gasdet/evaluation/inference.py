@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,11 @@ if TYPE_CHECKING:
     from gasdet.bundle import Detector
 
 Array = npt.NDArray[Any]
+
+_How = Literal["together", "apart", "never"]
+"""Whether side outputs are had in the pass that gives the score, in one of their own, or not at all."""
+
+_OTHER_LOGITS = "the model's details are left out: with them it gives other logits than without"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +69,10 @@ class Scorer:
     sample. torch's random state is set before every pass from the run's seed and the batch's key, and restored after it: a
     model that draws random numbers repeats itself after an interruption.
 
-    Side outputs never cost a score. A sample whose pass with them fails alone is tried again without, with a note; and a model
-    whose pass with them gives other logits than its ``forward`` (seen on the first sample of each shape) is run without.
+    Side outputs neither cost nor change a score: the logits are those of ``forward`` on the same batch. A model whose pass with
+    side outputs gives the very same logits, bit for bit (seen on the first sample of each shape), runs once; one that gives
+    them but for rounding runs twice; of one that gives others, the side outputs are left out with a note, as they are of a
+    sample whose pass with them fails alone.
 
     Args:
         detector: On its device already.
@@ -79,10 +86,11 @@ class Scorer:
     ) -> None:
         self.detector = detector
         self._details = details and detector.has_details
-        self._without = ""  # why there are no side outputs although the model has them
-        self._time_limit_ms = time_limit_ms
+        self._how: dict[tuple[int, ...], _How] = {}  # how side outputs of a shape are had
+        self.time_limit_ms = time_limit_ms
         self._seed = seed
         self._most: dict[tuple[int, ...], int] = {}  # samples of a shape that fit into memory together
+        self._most_detailed: dict[tuple[int, ...], int] = {}  # the same where there are side outputs
         self._warm: set[tuple[int, ...]] = set()
         self._calibrator: Any = None if detector.calibrator is None else calibrator_of(detector.calibrator)
 
@@ -100,8 +108,7 @@ class Scorer:
             RunError: The device works no more.
         """
         shape = batch.shape[1:]
-        if shape not in self._warm:
-            self._warm.add(shape)
+        if shape not in self._warm or (self._details and shape not in self._how):
             self._warm_up(batch[:1], key)
         scores: list[Score] = []
         waiting = [(0, len(batch))]
@@ -112,60 +119,114 @@ class Scorer:
             if count > most:
                 waiting += [(start + most, stop), (start, start + most)]
                 continue
-            answer = self._attempt(batch[start:stop], key + start)
+            answer = self._answer(batch[start:stop], key + start)
             if isinstance(answer, _Failure) and count > 1:
                 if answer.reason is Reason.OUT_OF_MEMORY:
                     self._most[shape] = count // 2
                 middle = start + count // 2
                 waiting += [(middle, stop), (start, middle)]
                 continue
-            if isinstance(answer, _Failure) and self._details:
-                answer = self._attempt_without_details(batch[start:stop], key + start, answer)
             if isinstance(answer, _Failure):
                 scores.append(Score(answer.reason, answer.message, None, None, None, None, answer.inference_ms, 1))
             else:
                 scores += self._judge(answer)
         return scores
 
-    def _warm_up(self, one: Array, key: int) -> None:
-        """Run one sample, untimed, and see that the pass with side outputs gives the logits of the one without."""
+    def rehearse(self, one: Array) -> Mapping[str, Array] | None:
+        """Do for a sample's shape what is done before its first batch, and say which side outputs the model gave.
+
+        Args:
+            one: [1, ...], e.g. noise.
+
+        Returns:
+            Side outputs by name, each [1, ...]; None where the model failed on it, which says nothing of others.
+        """
+        found = self._warm_up(one, 0)
+        return None if isinstance(found, _Failure) else found.details[0]
+
+    def _warm_up(self, one: Array, key: int) -> _Answer | _Failure:
+        """Run one sample, untimed, and see how the pass with side outputs compares with the one without."""
+        shape = one.shape[1:]
+        self._warm.add(shape)
         plain = self._attempt(one, key, details=False)
         if not self._details:
-            return
-        detailed = self._attempt(one, key)
-        if isinstance(plain, _Answer) and isinstance(detailed, _Answer) and not self._agree(plain, detailed):
-            self._details = False
-            self._without = "the model's details are left out: with them it gives other logits than without"
+            return plain
+        detailed = self._attempt(one, key, details=True)
+        if isinstance(plain, _Answer) and isinstance(detailed, _Answer):
+            if not self._agree(plain.logits, detailed.logits):
+                self._how[shape] = "never"
+            else:
+                same = np.array_equal(plain.logits, detailed.logits, equal_nan=True)
+                self._how[shape] = "together" if same else "apart"
+        return detailed
 
-    def _agree(self, plain: _Answer, detailed: _Answer) -> bool:
+    def _agree(self, plain: Array, detailed: Array) -> bool:
         tolerance = 1e-3 if self.detector.dtype == "float32" else 5e-2
-        return np.allclose(plain.logits, detailed.logits, rtol=tolerance, atol=tolerance, equal_nan=True)
+        return np.allclose(plain, detailed, rtol=tolerance, atol=tolerance, equal_nan=True)
 
-    def _attempt_without_details(self, one: Array, key: int, failure: _Failure) -> _Answer | _Failure:
-        """A sample that failed alone, once more: was it the side outputs?"""
-        answer = self._attempt(one, key, details=False)
-        if isinstance(answer, _Failure):
-            return failure
-        return replace(answer, notes=(f"the model's details are left out: {failure.message}",))
+    def _answer(self, batch: Array, key: int) -> _Answer | _Failure:
+        """The logits of ``forward`` on exactly this batch, with side outputs where there are any."""
+        shape, count = batch.shape[1:], len(batch)
+        how = self._how.get(shape, "apart") if self._details else "never"
+        if how == "together" and count <= self._most_detailed.get(shape, count):
+            answer = self._attempt(batch, key, details=True)
+            if isinstance(answer, _Answer):
+                return answer
+        plain = self._attempt(batch, key, details=False)
+        if isinstance(plain, _Failure) or not self._details:
+            return plain
+        if how == "never":
+            return replace(plain, notes=[(_OTHER_LOGITS,)] * count)
+        found = self._details_apart(batch, key, plain.logits)
+        return replace(plain, details=[details for details, _ in found], notes=[notes for _, notes in found])
 
-    def _attempt(self, batch: Array, key: int, *, details: bool = True) -> _Answer | _Failure:
+    def _details_apart(
+        self, batch: Array, key: int, logits: Array
+    ) -> list[tuple[Mapping[str, Array], tuple[str, ...]]]:
+        """Each sample's side outputs and notes, in passes of their own, of which each may be as small as it must."""
+        shape = batch.shape[1:]
+        found: list[tuple[Mapping[str, Array], tuple[str, ...]]] = []
+        waiting = [(0, len(batch))]
+        while waiting:
+            start, stop = waiting.pop()
+            count = stop - start
+            most = self._most_detailed.get(shape, count)
+            if count > most:
+                waiting += [(start + most, stop), (start, start + most)]
+                continue
+            answer = self._attempt(batch[start:stop], key + start, details=True)
+            if isinstance(answer, _Failure) and count > 1:
+                if answer.reason is Reason.OUT_OF_MEMORY:
+                    self._most_detailed[shape] = count // 2
+                middle = start + count // 2
+                waiting += [(middle, stop), (start, middle)]
+            elif isinstance(answer, _Failure):
+                found.append(({}, (f"the model's details are left out: {answer.message}",)))
+            elif self._agree(logits[start:stop], answer.logits):
+                found += zip(answer.details, answer.notes, strict=True)
+            else:
+                found += [({}, (_OTHER_LOGITS,))] * count
+        return found
+
+    def _attempt(self, batch: Array, key: int, *, details: bool) -> _Answer | _Failure:
         """Logits [B, classes] and the time for one sample, or what went wrong."""
         import torch
 
         device = torch.device(self.detector.device)
         cuda = [device.index or 0] if device.type == "cuda" else []
-        start = time.perf_counter()
+        count, start = len(batch), time.perf_counter()
         try:
             with torch.random.fork_rng(devices=cuda):
                 self._seed_generators(key, cuda)
-                logits, found, notes = self._forward(batch, self._details and details)
+                logits, found, notes = self._forward(batch, details)
         except (Exception, SystemExit) as error:  # a model may raise anything; it costs the samples that it raises for
-            failure = _Failure(_reason(error), first_line(error), (time.perf_counter() - start) * 1000 / len(batch))
+            failure = _Failure(_reason(error), first_line(error), (time.perf_counter() - start) * 1000 / count)
         else:
-            elapsed = (time.perf_counter() - start) * 1000 / len(batch)
-            if logits.shape in ((len(batch), 2), (len(batch), 3)):
-                return _Answer(logits, elapsed, found, notes)
-            said = f"logits of shape {list(logits.shape)} for a batch of {len(batch)}"
+            elapsed = (time.perf_counter() - start) * 1000 / count
+            if logits.shape in ((count, 2), (count, 3)):
+                each = [{name: values[index] for name, values in found.items()} for index in range(count)]
+                return _Answer(logits, elapsed, each, [notes] * count)
+            said = f"logits of shape {list(logits.shape)} for a batch of {count}"
             return _Failure(Reason.BAD_OUTPUT, said, elapsed)
         if failure.reason is Reason.OUT_OF_MEMORY:
             if torch.cuda.is_available():
@@ -181,7 +242,7 @@ class Scorer:
         if details:
             logits, found = self.detector.logits_with_details(batch)
             return np.asarray(logits), found, found.notes
-        return np.asarray(self.detector.logits(batch)), {}, (self._without,) if self._without else ()
+        return np.asarray(self.detector.logits(batch)), {}, ()
 
     def _seed_generators(self, key: int, cuda: list[int]) -> None:
         """Seed the device's generators. Not torch.manual_seed, which without CUDA keeps a stack trace of every call."""
@@ -194,8 +255,8 @@ class Scorer:
 
     def _judge(self, answer: _Answer) -> list[Score]:
         count, elapsed = len(answer.logits), answer.inference_ms
-        if self._time_limit_ms is not None and elapsed > self._time_limit_ms:
-            said = f"{elapsed:.1f} ms a sample, over the limit of {self._time_limit_ms:g} ms"
+        if self.time_limit_ms is not None and elapsed > self.time_limit_ms:
+            said = f"{elapsed:.1f} ms a sample, over the limit of {self.time_limit_ms:g} ms"
             return [Score(Reason.TIME_LIMIT, said, None, None, None, None, elapsed, count)] * count
         scores = []
         for index, row in enumerate(answer.logits.astype(np.float64)):
@@ -205,9 +266,9 @@ class Scorer:
                 continue
             real, synthetic = fold(row)
             raw = probability(real, synthetic)
-            details = {name: values[index] for name, values in answer.details.items()}
             calibrated = self.calibrated(real, synthetic)
-            scores.append(Score(None, "", real, synthetic, raw, calibrated, elapsed, count, details, answer.notes))
+            beside = answer.details[index], answer.notes[index]
+            scores.append(Score(None, "", real, synthetic, raw, calibrated, elapsed, count, *beside))
         return scores
 
     def calibrated(self, real: float, synthetic: float) -> float:
@@ -260,8 +321,8 @@ def placed(detector: Detector, device: str, dtype: str | None) -> Detector:
 class _Answer:
     logits: Array  # [B, classes]
     inference_ms: float
-    details: Mapping[str, Array]  # each [B, ...]
-    notes: tuple[str, ...]
+    details: Sequence[Mapping[str, Array]]  # of each sample
+    notes: Sequence[tuple[str, ...]]
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,7 +35,8 @@ class RunOptions:
         workers: Decode processes; None for one a processor, at most 16.
         decode_timeout: Deadline for reading and decoding one file, in seconds.
         time_limit_ms: Longest time for one sample in the model, in milliseconds: its batch's time divided by the batch's
-            size; slower ones become errors. Judged when the batch is done: a forward pass that hangs is not interrupted.
+            size, and of a recording that is scored in windows, its windows' times together; slower ones become errors. Judged
+            when the batch is done: a forward pass that hangs is not interrupted.
         part_size: Rows of the plan in a part of the records: what an interruption can cost.
         restart: Throw away what the run's folder holds of another configuration or an earlier start.
         resamples: Bootstrap resamples for the intervals.

@@ -126,7 +126,7 @@ class DecodePool:
         Leaving the iterator early is safe; what was under way is thrown away.
 
         Raises:
-            RunError: Decode processes cannot be started.
+            RunError: Decode processes cannot be started, or what finds the region cannot be loaded in one.
             GasdetError: What finds the preprocessing's region cannot be had.
         """
         if self._thread is None:
@@ -252,6 +252,9 @@ class DecodePool:
             except Exception:  # EOF as a rule; whatever a dying process leaves in its channel is no answer
                 self._bury(worker)
                 continue
+            if message.get("lacks"):  # for every file: told once, and not as each one's error
+                region = message["ready"][1]
+                raise RunError(f"A decode process cannot use the preprocessor {region!r}: {message['lacks']}")
             if "ready" in message:
                 worker.ready_for = message["ready"]
                 self._failed_starts = 0

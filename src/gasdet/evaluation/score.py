@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from gasdet.evaluation.inference import Scorer, placed
 from gasdet.evaluation.options import RunOptions, resolve_device
@@ -12,12 +14,15 @@ from gasdet.evaluation.pipeline import DecodePool
 from gasdet.evaluation.processors import share_processors
 from gasdet.evaluation.progress import ProgressSink, Silent
 from gasdet.evaluation.records import Record
-from gasdet.evaluation.scoring import Group, Observe, blocks_of, groups_of, score_blocks
+from gasdet.evaluation.scoring import Array, Group, Observe, blocks_of, groups_of, score_blocks
 from gasdet.evaluation.windows import decoded_whole, score_recordings
 from gasdet.types import Modality, Sample
 
 if TYPE_CHECKING:
     from gasdet.bundle import Detector
+
+Rehearsed = Callable[[Mapping[str, Mapping[str, Array] | None]], None]
+"""Called with the side outputs that each detector of images gave of noise, by its name."""
 
 _CHUNK = 256
 """Where detectors need different decodes, so many samples are taken through all of them before the next ones."""
@@ -32,6 +37,7 @@ def score_samples(
     details: bool = False,
     windows: bool = False,
     observe: Observe | None = None,
+    rehearsed: Rehearsed | None = None,
 ) -> Iterator[Record]:
     """Score samples with every detector of their modality.
 
@@ -44,6 +50,9 @@ def score_samples(
         windows: Score recordings that are longer than a detector's window in windows, instead of the one that an evaluation
             takes.
         observe: Told of every score with side outputs, while the input that the model was given is at hand.
+        rehearsed: Told before anything is decoded or scored which side outputs each detector of images gives of noise, by name;
+            None where it cannot be known without a picture. What it raises ends the call. The pass is that which the model
+            would do anyway before its first batch, on the device and in the dtype of the others.
 
     Yields:
         Records (columns as in docs/formats.md, run_id ""), in the order of the samples and, for one sample, of the
@@ -63,6 +72,8 @@ def score_samples(
     if not groups:
         return
     most = max(len(group.rows) for group in groups)
+    if rehearsed is not None:
+        rehearsed(_rehearse(scorers, groups, device, options))
     pool = DecodePool(workers=min(options.worker_count, most), timeout=options.decode_timeout, limits=options.limits)
     progress.start("scoring", sum(len(group.rows) * len(group.detectors) for group in groups))
     try:
@@ -85,6 +96,25 @@ def score_samples(
                     yield found[place]
     finally:
         progress.finish()
+
+
+def _rehearse(
+    scorers: Sequence[Scorer], groups: Sequence[Group], device: str, options: RunOptions
+) -> dict[str, Mapping[str, Array] | None]:
+    """Side outputs [1, ...] of noise, by the detectors' names."""
+    found: dict[str, Mapping[str, Array] | None] = {}
+    for group in groups:
+        keys = group.preprocessing
+        if keys.modality is not Modality.IMAGE:
+            continue
+        noise = np.random.default_rng(0).integers(0, 256, (1, 3, *keys.resize), dtype=np.uint8)
+        for position in group.detectors:
+            scorer = scorers[position]
+            detector = placed(scorer.detector, device, options.dtype)
+            found[detector.name] = scorer.rehearse(noise) if detector.has_details else {}
+            if len(groups) > 1 and device != "cpu":
+                detector.to("cpu")
+    return found
 
 
 class _Streams:

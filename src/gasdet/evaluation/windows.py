@@ -25,7 +25,7 @@ from gasdet.evaluation.series import Joined, Span
 from gasdet.evaluation.text import one_line
 from gasdet.media import Decoded
 from gasdet.media.audio import fit_window
-from gasdet.types import Modality, Preprocessing, Sample
+from gasdet.types import Modality, Preprocessing, Reason, Sample
 
 _MOST_WINDOWS = 65_537
 """Sets the random draws of recordings apart, by their windows: torch's generator heeds 32 bits of a seed."""
@@ -68,7 +68,8 @@ def score_recordings(
         pool: Where decoding happens.
         batch_size: Most recordings, or windows, in a forward pass.
         advance: Told how many more records are done, and how many of them without a score.
-        observe: Told of every score of one window with side outputs.
+        observe: Told of every score with side outputs of a recording that is no longer than the window. One that is scored in
+            windows is no input of the model, and is not told of.
 
     Yields:
         Each block's rows and records: its rows in order and, for each, the scorers in order.
@@ -148,7 +149,7 @@ def score_windows(scorer: Scorer, samples: Array, row: int, batch_size: int) -> 
     Returns:
         The mean of the windows' logits as the score's, through the calibrator, and in the details under ``windows`` what each
         window gave. A window without a score leaves the recording without one, for the same reason: a mean of the others
-        would not say that it misses some.
+        would not say that it misses some. A time limit is for the recording: its windows' times count together.
     """
     preprocessing = scorer.detector.preprocessing
     length, rate = preprocessing.num_samples, preprocessing.sample_rate
@@ -165,10 +166,21 @@ def score_windows(scorer: Scorer, samples: Array, row: int, batch_size: int) -> 
                 return replace(score, message=one_line(f"{where}: {score.message}"))
             scores.append(score)
             joined.add(score.details, span)
+        if (over := _over_time(scorer, scores, len(starts))) is not None:
+            return over
     details, left_out = joined.result()
     notes = dict.fromkeys(note for score in scores for note in score.notes)
     told = f"the mean of {len(starts)} windows of {length / rate:g} s"
     return _mean(scorer, scores, spans, details, (told, *notes, *left_out))
+
+
+def _over_time(scorer: Scorer, scores: Sequence[Score], planned: int) -> Score | None:
+    """The outcome of a recording whose windows took longer together than a sample may; None where they did not."""
+    limit, taken = scorer.time_limit_ms, math.fsum(score.inference_ms or 0.0 for score in scores)
+    if limit is None or taken <= limit:
+        return None
+    said = f"{taken:.1f} ms for {len(scores)} of {planned} windows, over the limit of {limit:g} ms for a recording"
+    return Score(Reason.TIME_LIMIT, said, None, None, None, None, taken, max(score.batch_size for score in scores))
 
 
 def _mean(

@@ -19,7 +19,7 @@ from dataclasses import fields
 from typing import Any
 
 from gasdet.data import read_source
-from gasdet.errors import MediaError
+from gasdet.errors import GasdetError, MediaError
 from gasdet.evaluation import wire
 from gasdet.evaluation.text import first_line, one_line
 from gasdet.media import Decoded, FindRegions, MediaLimits, decode
@@ -83,14 +83,17 @@ def answer(
 
 
 def prepare(modality: Modality, region: str = "") -> None:
-    """Import a modality's decoders, and what finds a region, now: a slow first import is not held against the first file."""
+    """Import a modality's decoders, and what finds a region, now: a slow first import is not held against the first file.
+
+    Raises:
+        Exception: What finds the region cannot be had here, so that no file can be decoded.
+    """
     for name in _BACKENDS[modality]:
         try:
             importlib.import_module(name)
         except Exception:  # an absent or broken decoder is for gasdet.media to judge, per file
             continue
-    with contextlib.suppress(Exception):  # likewise; the parent has found it to be there
-        _find_of(region)
+    _find_of(region)
 
 
 def serve(channel: socket.socket, function: DecodeFunction, timeout: float) -> None:
@@ -105,8 +108,12 @@ def serve(channel: socket.socket, function: DecodeFunction, timeout: float) -> N
             return
         try:
             if "prepare" in request:
-                prepare(*request["prepare"])
-                wire.send(channel, {"ready": request["prepare"]})
+                lacks = ""
+                try:
+                    prepare(*request["prepare"])
+                except Exception as error:
+                    lacks = str(error) if isinstance(error, GasdetError) else f"{first_line(error)}."
+                wire.send(channel, {"ready": request["prepare"], "lacks": lacks})
                 continue
             for index, locator in request["tasks"]:
                 _forget_noise()

@@ -14,6 +14,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
+from gasdet.evaluation.files import write_atomically
+
 Array = npt.NDArray[Any]
 
 REAL_COLOUR = (33, 102, 172)
@@ -83,9 +85,10 @@ def _draw_scale(canvas: Image.Image, top: int, width: int) -> None:
 
 
 def write_heatmap(path: Path, picture: Array, heatmap: Array) -> None:
-    """Write the overlay.
+    """Write the overlay: the file is complete or what it was before.
 
     Raises:
-        OSError: It cannot be written.
+        RunError: It cannot be written.
     """
-    path.write_bytes(heatmap_png(picture, heatmap))
+    png = heatmap_png(picture, heatmap)
+    write_atomically(path, lambda file: file.write(png))

@@ -171,7 +171,7 @@ def _trained(spec: DetectorSpec, chosen: Chosen, origin: str) -> Start:
     source = {"source": weights.source, "file_sha256": weights.sha256}
     from gasdet.training.objectives import calibration_line
 
-    line = calibration_line(weights) if chosen.recipe.stage(0).kind == "reward" else None
+    line = calibration_line(weights, chosen.preprocessing) if chosen.recipe.stage(0).kind == "reward" else None
     base = weights.delta.base if weights.delta else base_on_record(weights.path, weights.sha256)
     base = base or Base("weights", weights.source, weights.sha256)
     return Start(detector.module.float(), source, trained=True, line=line, file=weights.home, base=base)

@@ -20,7 +20,7 @@ from gasdet.training.reward_objective import RewardObjective, RewardSettings
 from gasdet.training.supervised import SupervisedObjective
 from gasdet.training.targets import target_function
 from gasdet.training.trainable import check_trainable
-from gasdet.types import Modality
+from gasdet.types import Modality, Preprocessing
 
 if TYPE_CHECKING:
     from gasdet.training.interfaces import Batch, Objective, TrainingInputs
@@ -114,11 +114,14 @@ def objective_for(
     return RewardObjective(stage, logits_of, scale=line[0], bias=line[1]), line
 
 
-def calibration_line(weights: Any) -> tuple[float, float] | None:
+def calibration_line(weights: Any, preprocessing: Preprocessing) -> tuple[float, float] | None:
     """Scale and bias of the calibrator beside the weights that a training starts from; None without one that is a line.
+
+    One that was fitted under another preprocessing counts as none: the validation part then calibrates the reference.
 
     Args:
         weights: A ``ResolvedWeights``.
+        preprocessing: Of the training.
 
     Raises:
         CalibratorError: There is one, and it cannot be used.
@@ -133,7 +136,7 @@ def calibration_line(weights: Any) -> tuple[float, float] | None:
         raise CalibratorError(
             f"{why}; the reward stage would start from it: calibrate again, or move it away."
         ) from error
-    if found is None:
+    if found is None or found.differs(preprocessing):
         return None
     fitted = calibrator_of(found)
     line: tuple[float, float] | None = fitted.affine() if hasattr(fitted, "affine") else None
