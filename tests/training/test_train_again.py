@@ -16,7 +16,8 @@ import torch
 from safetensors.torch import save_file
 
 import gasdet.training.preparing as preparing
-from gasdet.bundle.calibration import CalibratorError
+from gasdet.bundle import resolve_weights
+from gasdet.bundle.calibration import CALIBRATOR_NAME, CalibratorError, CalibratorFile, write_calibrator
 from gasdet.data import Dataset
 from gasdet.errors import DataError, PluginError, RunError, UsageError
 from gasdet.registry import load_registry
@@ -25,7 +26,8 @@ from gasdet.training.decoded_store import Failure
 from gasdet.training.distributed import Processes
 from gasdet.training.features import FeatureSet
 from gasdet.training.identity import plugin_sha256, rows_sha256, training_code, training_versions
-from gasdet.types import DetectorSpec, Modality, Reason, Sample
+from gasdet.training.objectives import calibration_line
+from gasdet.types import DetectorSpec, Modality, Preprocessing, Reason, Sample
 
 
 class Notes:
@@ -405,6 +407,21 @@ def test_a_calibrator_beside_the_weights_matters_to_a_reward_stage_alone(
     with pytest.raises(CalibratorError, match="calibrate again, or move it away") as told:
         train_detector(toy.spec, tiny_dataset, tmp_path / "reward", dataclasses.replace(chosen, reward=True))
     assert "--no-calibrator" not in str(told.value)
+
+
+def test_a_reward_stage_takes_the_line_only_of_its_own_preprocessing(toy: Any, first: Path) -> None:
+    weights = resolve_weights(toy.spec, str(first), demo_data=False)
+    own = Preprocessing.from_mapping(toy.spec.modality, weights.preprocessing)
+    fitted = CalibratorFile(
+        method="platt",
+        parameters={"scale": 2.0, "bias": 0.5},
+        detector=toy.spec.name,
+        weights_sha256=weights.sha256,
+        preprocessing=own.to_mapping(),
+    )
+    write_calibrator(first / CALIBRATOR_NAME, fitted)
+    assert calibration_line(weights, own) == (2.0, 0.5)
+    assert calibration_line(weights, dataclasses.replace(own, region="faces")) is None
 
 
 def test_the_calibration_of_a_reward_stage_is_kept_and_told(
