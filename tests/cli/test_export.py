@@ -145,7 +145,7 @@ def test_every_plugin_of_the_checkout_exports_and_its_bundle_says_the_same(tmp_p
         name = entry.spec.name
         told = package.export(name, tmp_path / name, weights="demo", zipped=True)
         assert told.difference <= 1e-4, name
-        one = package.evaluate([name], "demo", weights="demo", limit=24, out=tmp_path / f"{name}-plugin")
-        other = package.evaluate([tmp_path / name], "demo", limit=24, trust_code=True, out=tmp_path / f"{name}-bundle")
+        one = package.evaluate([name], "demo", weights="demo", limit=12, out=tmp_path / f"{name}-plugin")
+        other = package.evaluate([tmp_path / name], "demo", limit=12, trust_code=True, out=tmp_path / f"{name}-bundle")
         assert scores(one) == scores(other), name
         assert all(status == "ok" for status, _ in scores(one).values()), name

@@ -69,10 +69,10 @@ def build(weights: Path | None = None, /, **model: Any) -> nn.Module:
     Raises:
         ValueError: The file does not fit, or one is missing, or an argument is unusable.
     """
+    if weights is None and not {"embed_dim", "num_layers"} & set(model):
+        raise ValueError("XLS-R 300M needs its weights file; choose one with --backbone.")
     module = BreathNet(**model)
     if weights is None:
-        if not {"embed_dim", "num_layers"} & set(model):
-            raise ValueError("XLS-R 300M needs its weights file; choose one with --backbone.")
         return module
     load_tensors(module.backbone, read_backbone(weights), str(weights))
     return module
