@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 import pytest
 
-from gasdet.cli import group
+from gasdet.cli import data, group
 
 ROW = re.compile(r"^\| (`[^|]+`) \| (.+) \|$")
 
@@ -32,10 +32,19 @@ def options_of(command: click.Command) -> dict[str, click.Option]:
     return {name: p for p in command.params if isinstance(p, click.Option) for name in (*p.opts, *p.secondary_opts)}
 
 
-@pytest.mark.parametrize("name", [*group.COMMANDS, ""])
-def test_the_documented_options_are_those_that_the_command_takes(docs: str, name: str) -> None:
-    command = group.gasdet.get_command(click.Context(group.gasdet), name) if name else group.gasdet
+def command_named(name: str) -> click.Command:
+    """A command by its words: "evaluate", "data check", or "" for gasdet itself."""
+    command: click.Command | None = group.gasdet
+    for word in name.split():
+        assert isinstance(command, click.Group)
+        command = command.get_command(click.Context(command), word)
     assert command is not None
+    return command
+
+
+@pytest.mark.parametrize("name", [*group.COMMANDS, *(f"data {name}" for name in data.COMMANDS), ""])
+def test_the_documented_options_are_those_that_the_command_takes(docs: str, name: str) -> None:
+    command = command_named(name)
     told, taken = documented(section(docs, f"gasdet {name}".strip())), options_of(command)
     if not name:
         taken |= {"-h": click.Option(["-h"]), "--help": click.Option(["--help"])}
@@ -59,6 +68,8 @@ def test_the_documented_options_are_those_that_the_command_takes(docs: str, name
 def test_every_command_has_its_line(docs: str) -> None:
     for name, line in group.COMMANDS.items():
         assert f"| [`gasdet {name}`](#gasdet-{name}) | {line} |" in docs
+    for name, line in data.COMMANDS.items():
+        assert f"| [`gasdet data {name}`](#gasdet-data-{name}) | {line} |" in docs
 
 
 def test_every_environment_variable_that_is_read_is_documented(docs: str, repository: Path) -> None:

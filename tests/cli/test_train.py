@@ -128,7 +128,7 @@ def test_one_source_of_data_is_needed(labelled: Path, tmp_path: Path, received: 
 def test_only_the_first_of_several_processes_prints(
     labelled: Path, tmp_path: Path, received: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from gasdet.evaluation.progress import Silent
+    from gasdet.progress import Silent
 
     monkeypatch.setenv("RANK", "1")
     monkeypatch.setenv("WORLD_SIZE", "2")

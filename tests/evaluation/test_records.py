@@ -7,8 +7,9 @@ import os
 import pyarrow.parquet as pq
 import pytest
 
+from gasdet import atomic_files as files
 from gasdet.errors import RunError
-from gasdet.evaluation import files, records
+from gasdet.evaluation import records
 from gasdet.evaluation.records import blank, check_accounts, merged, read_records, table_of, write_records
 
 

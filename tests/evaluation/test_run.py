@@ -343,7 +343,7 @@ def test_a_folder_in_use_is_refused_and_a_dead_holders_is_taken_over(hostile, da
         [
             sys.executable,
             "-c",
-            "import sys, time; from pathlib import Path; from gasdet.evaluation.files import locked\n"
+            "import sys, time; from pathlib import Path; from gasdet.atomic_files import locked\n"
             f"with locked(Path({str(out)!r})): print('held', flush=True); time.sleep(60)",
         ],
         stdout=subprocess.PIPE,

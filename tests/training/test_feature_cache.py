@@ -7,8 +7,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from gasdet.cache.folders import prune
 from gasdet.training import feature_cache
-from gasdet.training.cache_folders import prune
 from gasdet.training.feature_cache import FeatureCache
 
 KEY = {"backbone": "b", "preprocessing": {"num_frames": 24}}

@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).parent / "support"))
 import engine_job as job
 
 from gasdet.errors import RunError
-from gasdet.evaluation.progress import Silent
+from gasdet.progress import Silent
 from gasdet.training.feature_inputs import FeatureInputs
 from gasdet.training.features import FeatureSet
 from gasdet.training.interfaces import Batch

@@ -21,9 +21,9 @@ from gasdet.evaluation.finished import RUN
 from gasdet.evaluation.options import RunOptions
 from gasdet.evaluation.pipeline import DecodePool
 from gasdet.evaluation.processors import share_processors
-from gasdet.evaluation.progress import ProgressSink, Silent
 from gasdet.evaluation.run import Run
 from gasdet.evaluation.seen import Seen, seen_by, why_unfit
+from gasdet.progress import ProgressSink, Silent
 from gasdet.types import Modality, Preprocessing
 
 

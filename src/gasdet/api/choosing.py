@@ -11,7 +11,7 @@ from gasdet.bundle import Detector, load_bundle, load_detector, resolve_weights
 from gasdet.bundle.calibration import CalibratorError, CalibratorFile, find_calibrator, read_calibrator
 from gasdet.errors import GasdetError, UsageError
 from gasdet.evaluation.calibration import calibrator_of
-from gasdet.evaluation.progress import ProgressSink, Silent
+from gasdet.progress import ProgressSink, Silent
 from gasdet.registry import Registered, load_registry
 from gasdet.types import DetectorSpec, Modality
 

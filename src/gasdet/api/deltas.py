@@ -9,7 +9,7 @@ from gasdet.bundle import ResolvedWeights, load_detector, resolve_weights
 from gasdet.bundle.completing import DeltaError, Written, is_whole, write_delta
 from gasdet.bundle.delta import Base, base_on_record
 from gasdet.errors import WeightsError
-from gasdet.evaluation.progress import ProgressSink, Silent
+from gasdet.progress import ProgressSink, Silent
 from gasdet.registry import load_registry
 from gasdet.training.building import recipe_of
 from gasdet.types import DetectorSpec

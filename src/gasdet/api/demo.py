@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gasdet.data.demo import ensure_demo
-from gasdet.evaluation.progress import ProgressSink
+from gasdet.progress import ProgressSink
 
 
 def make_demo_data(data: str | Path | Sequence[str | Path], sink: ProgressSink) -> None:

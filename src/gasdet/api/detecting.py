@@ -17,8 +17,8 @@ from gasdet.bundle.details import WINDOWS
 from gasdet.data import read_head, samples_of_files
 from gasdet.errors import MediaError, UsageError
 from gasdet.evaluation.options import RunOptions
-from gasdet.evaluation.progress import ProgressSink, Silent
 from gasdet.evaluation.score import score_samples
+from gasdet.progress import ProgressSink, Silent
 from gasdet.types import Modality, Reason, Sample, Status
 
 THRESHOLD = 0.5

@@ -28,8 +28,8 @@ from gasdet.data import Dataset, load_data
 from gasdet.errors import DataError, PluginError, UsageError
 from gasdet.evaluation.calibrating import fitted_among
 from gasdet.evaluation.options import RunOptions
-from gasdet.evaluation.progress import ProgressSink, Silent
 from gasdet.evaluation.run import Run, configuration_id, evaluate_run, run_configuration
+from gasdet.progress import ProgressSink, Silent
 from gasdet.registry import CORE, load_registry, load_target
 
 

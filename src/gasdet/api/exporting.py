@@ -24,7 +24,7 @@ from gasdet.errors import PluginError, UsageError
 from gasdet.evaluation.calibration import calibrator_of
 from gasdet.evaluation.options import RunOptions
 from gasdet.evaluation.pipeline import DecodePool
-from gasdet.evaluation.progress import ProgressSink, Silent
+from gasdet.progress import ProgressSink, Silent
 from gasdet.registry import load_registry
 from gasdet.types import DetectorSpec, Modality
 from gasdet.version import __version__

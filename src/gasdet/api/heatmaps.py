@@ -12,7 +12,7 @@ import numpy as np
 from gasdet.bundle import Detector
 from gasdet.bundle.details import HEATMAP
 from gasdet.errors import RunError, UsageError
-from gasdet.evaluation.progress import ProgressSink, Silent
+from gasdet.progress import ProgressSink, Silent
 from gasdet.reporting.heatmap import write_heatmap
 from gasdet.types import Modality, Sample
 

@@ -204,7 +204,7 @@ def command(
 
     from gasdet.api.demo import make_demo_data
     from gasdet.api.faces import faces_setting
-    from gasdet.evaluation.progress import Silent
+    from gasdet.progress import Silent
     from gasdet.training import DataChoice, TrainOptions, load_chosen_data, process_rank, recipe_of, train_detector
 
     if faces and features is not None:

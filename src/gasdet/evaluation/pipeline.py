@@ -58,6 +58,8 @@ class DecodePool:
         timeout: Deadline for each file, in seconds.
         limits: Bounds on a file's size, passed to the decoders.
         recycle_after: Files after which a process is replaced.
+        function: Import path of what a process calls for each sample, ``"package.module:function"``, where it is not to decode
+            for a model: takes a locator, a preprocessing and limits, and returns a ``Decoded``.
     """
 
     def __init__(
@@ -67,6 +69,7 @@ class DecodePool:
         timeout: float,
         limits: MediaLimits | None = None,
         recycle_after: int = RECYCLE_AFTER,
+        function: str = "",
     ) -> None:
         if workers < 1 or timeout <= 0 or recycle_after < 1:
             raise ValueError("workers and recycle_after must be at least 1, timeout above 0")
@@ -74,7 +77,7 @@ class DecodePool:
         self._timeout = timeout
         self._limits = limits if limits is not None else MediaLimits()
         self._recycle_after = recycle_after
-        self._function = DECODE_FUNCTION
+        self._function = function or DECODE_FUNCTION
         # Guards _job and everything in it, _stopping and _failure. A plain lock, not a condition: Ctrl-C may raise in the
         # main thread between any two lines of Python, and threading.Condition is Python; interrupted there it would keep
         # the lock for ever.

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gasdet.atomic_files import write_atomically
 from gasdet.errors import DataError, RunError
-from gasdet.evaluation.files import write_atomically
 from gasdet.types import Locator, MediaType, Modality, Provenance, Reason, Sample
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gasdet.atomic_files import write_atomically
 from gasdet.errors import RunError
-from gasdet.evaluation.files import write_atomically
 from gasdet.evaluation.text import storable
 from gasdet.types import Sample, Status
 

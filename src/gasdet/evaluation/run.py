@@ -14,12 +14,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gasdet.atomic_files import locked, remove_pending, write_json
 from gasdet.data import Dataset
 from gasdet.errors import DataError, RunError, UsageError
 from gasdet.evaluation import plan
 from gasdet.evaluation.configuration import RUN_VERSION, configuration_id, differences, run_configuration
 from gasdet.evaluation.environment import code_sha256, environment
-from gasdet.evaluation.files import locked, remove_pending, write_json
 from gasdet.evaluation.finished import (
     PARTS,
     PLAN,
@@ -35,7 +35,6 @@ from gasdet.evaluation.inference import Scorer, placed
 from gasdet.evaluation.options import RunOptions, resolve_device
 from gasdet.evaluation.pipeline import DecodePool
 from gasdet.evaluation.processors import share_processors
-from gasdet.evaluation.progress import ProgressSink, Silent
 from gasdet.evaluation.records import (
     belongs,
     check_accounts,
@@ -46,6 +45,7 @@ from gasdet.evaluation.records import (
 )
 from gasdet.evaluation.scoring import Group, blocks_of, groups_of, score_blocks
 from gasdet.evaluation.summary import summarise
+from gasdet.progress import ProgressSink, Silent
 from gasdet.types import Sample
 
 if TYPE_CHECKING:

@@ -12,10 +12,10 @@ from gasdet.evaluation.inference import Scorer, placed
 from gasdet.evaluation.options import RunOptions, resolve_device
 from gasdet.evaluation.pipeline import DecodePool
 from gasdet.evaluation.processors import share_processors
-from gasdet.evaluation.progress import ProgressSink, Silent
 from gasdet.evaluation.records import Record
 from gasdet.evaluation.scoring import Array, Group, Observe, blocks_of, groups_of, score_blocks
 from gasdet.evaluation.windows import decoded_whole, score_recordings
+from gasdet.progress import ProgressSink, Silent
 from gasdet.types import Modality, Sample
 
 if TYPE_CHECKING:

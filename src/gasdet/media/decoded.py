@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy.typing as npt
@@ -44,6 +45,8 @@ class Decoded:
         frames: Frames of the clip that the array holds, padding not counted; None for images and recordings.
         duration_s: Seconds of the source, where the container or the samples tell.
         notes: What a reader of the result should know, e.g. "padded 3 frames".
+        facts: What else a decode process found out, by name, in plain Python types: for inspections of data, whose array is
+            empty.
     """
 
     array: Array
@@ -53,3 +56,4 @@ class Decoded:
     frames: int | None = None
     duration_s: float | None = None
     notes: tuple[str, ...] = ()
+    facts: Mapping[str, Any] = field(default_factory=dict)

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
-from gasdet.evaluation.files import write_atomically
+from gasdet.atomic_files import write_atomically
 
 Array = npt.NDArray[Any]
 

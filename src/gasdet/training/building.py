@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from gasdet.data import Dataset
 from gasdet.errors import FetchError, PluginError, UsageError, WeightsError
-from gasdet.evaluation.progress import ProgressSink
+from gasdet.progress import ProgressSink
 from gasdet.registry import load_target
 from gasdet.training.recipe import Recipe
 from gasdet.training.settings import with_reward

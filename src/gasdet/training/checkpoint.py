@@ -17,8 +17,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from gasdet.atomic_files import remove_pending, write_atomically
 from gasdet.errors import RunError
-from gasdet.evaluation.files import remove_pending, write_atomically
 
 STATE_NAME = "state.safetensors"
 _VALUES = "gasdet.training"

@@ -17,8 +17,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from gasdet.atomic_files import write_atomically
 from gasdet.errors import RunError
-from gasdet.evaluation.files import write_atomically
 from gasdet.types import Reason
 
 _SCHEMA = pa.schema(

@@ -18,13 +18,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from gasdet.cache.folders import CacheFolder, prune
 from gasdet.data.containers import container_state
 from gasdet.errors import DataError, RunError
 from gasdet.evaluation.pipeline import DecodePool, DecodeResult
-from gasdet.evaluation.progress import ProgressSink, Silent
 from gasdet.evaluation.regions import region_identity
 from gasdet.media import decoder_versions
-from gasdet.training.cache_folders import CacheFolder, prune
+from gasdet.progress import ProgressSink, Silent
 from gasdet.training.decoded_index import DecodedIndex, Entry, IndexWriter
 from gasdet.training.duplicates import digest
 from gasdet.types import Locator, Modality, Preprocessing, Reason, Sample

@@ -13,7 +13,7 @@ from torch import nn
 
 from gasdet.errors import RunError
 from gasdet.evaluation.inference import is_out_of_memory
-from gasdet.evaluation.progress import ProgressSink, Silent
+from gasdet.progress import ProgressSink, Silent
 from gasdet.training.checkpoint import Checkpoints, own_random_numbers
 from gasdet.training.distributed import Processes
 from gasdet.training.interfaces import Objective, Sampler, TrainingInputs

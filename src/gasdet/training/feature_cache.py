@@ -13,8 +13,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from gasdet.evaluation.files import write_atomically
-from gasdet.training.cache_folders import CacheFolder, prune
+from gasdet.atomic_files import write_atomically
+from gasdet.cache.folders import CacheFolder, prune
 
 Vector = npt.NDArray[np.float32]
 
@@ -47,7 +47,7 @@ class FeatureCache:
 
     Args:
         root: Folder of all feature caches. Keys that were used longest ago are removed until all fit into ``max_bytes``;
-            this key never is. ``cache_folders.prune(root, 0)`` clears what nobody uses.
+            this key never is. ``cache.folders.prune(root, 0)`` clears what nobody uses.
         key: Everything that the vectors depend on, beside the file: preprocessing, backbone, code, versions.
         max_bytes: Bound for ``root``.
     """

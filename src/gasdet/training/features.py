@@ -16,9 +16,9 @@ import torch
 from gasdet.data import read_source
 from gasdet.errors import GasdetError, MediaError, PluginError
 from gasdet.evaluation.pipeline import DecodePool
-from gasdet.evaluation.progress import ProgressSink, Silent
 from gasdet.evaluation.regions import region_identity
 from gasdet.evaluation.text import one_line
+from gasdet.progress import ProgressSink, Silent
 from gasdet.training.decoded_store import Failure
 from gasdet.training.duplicates import digest
 from gasdet.training.feature_cache import Cached, FeatureCache

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from gasdet.evaluation.files import write_atomically
-from gasdet.evaluation.progress import ProgressSink
+from gasdet.atomic_files import write_atomically
+from gasdet.progress import ProgressSink
 
 METRICS_NAME = "metrics.jsonl"
 TENSORBOARD_NAME = "tensorboard"

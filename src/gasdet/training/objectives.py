@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from gasdet.errors import MetricError, PluginError, UsageError
 from gasdet.evaluation.calibration import calibrator_class
-from gasdet.evaluation.progress import ProgressSink
+from gasdet.progress import ProgressSink
 from gasdet.registry import load_registry
 from gasdet.training.augmentation import check_augmentation
 from gasdet.training.distributed import autocast, check_precision

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import yaml
 
+from gasdet.atomic_files import write_atomically
 from gasdet.errors import DataError, PluginError, RunError
-from gasdet.evaluation.files import write_atomically
 from gasdet.registry import load_target
 from gasdet.types import DetectorSpec
 

@@ -18,8 +18,8 @@ from gasdet.cachedir import cache_dir
 from gasdet.errors import DataError, RunError, UsageError
 from gasdet.evaluation.pipeline import DecodePool
 from gasdet.evaluation.processors import available_cpus
-from gasdet.evaluation.progress import ProgressSink
 from gasdet.evaluation.text import one_line
+from gasdet.progress import ProgressSink
 from gasdet.training.augmentation import Augmenter
 from gasdet.training.building import Chosen, preprocessing_of
 from gasdet.training.data import balanced_rows

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from gasdet.errors import RunError
-from gasdet.evaluation.progress import ProgressSink, Silent
+from gasdet.progress import ProgressSink, Silent
 from gasdet.training.batching import make_batches, share_of
 from gasdet.training.checkpoint import (
     Checkpoints,

@@ -12,12 +12,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gasdet.atomic_files import locked, remove_pending, write_atomically, write_json
 from gasdet.data import Dataset
 from gasdet.evaluation.environment import environment
-from gasdet.evaluation.files import locked, remove_pending, write_atomically, write_json
 from gasdet.evaluation.finished import read_json
 from gasdet.evaluation.processors import share_processors
-from gasdet.evaluation.progress import ProgressSink, Silent
+from gasdet.progress import ProgressSink, Silent
 from gasdet.training.data import TrainingData
 from gasdet.training.options import TrainOptions
 from gasdet.training.outputs import (

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from gasdet.atomic_files import write_atomically
 from gasdet.errors import RunError
-from gasdet.evaluation.files import write_atomically
 from gasdet.evaluation.text import one_line, storable
 from gasdet.training.decoded_store import DecodedSet, Failure
 from gasdet.training.features import FeatureSet

@@ -13,8 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from gasdet.atomic_files import remove_pending, write_json
 from gasdet.errors import RunError
-from gasdet.evaluation.files import remove_pending, write_json
 
 _LOCK = ".used"
 """Held, shared, by every process that uses a folder; its time of change is that of the last use."""

@@ -7,12 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-from gasdet.training.cache_folders import CacheFolder, prune
+from gasdet.cache.folders import CacheFolder, prune
 
 HOLDS = """
 import sys
 from pathlib import Path
-from gasdet.training.cache_folders import CacheFolder
+from gasdet.cache.folders import CacheFolder
 folder = CacheFolder(Path(sys.argv[1]), {"n": 2})
 print("held", flush=True)
 sys.stdin.read()

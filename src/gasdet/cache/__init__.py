@@ -1,0 +1,1 @@
+"""What can be made or fetched again, kept within a bound: held while in use, the longest unused removed first."""

@@ -1,0 +1,1 @@
+"""Looking at data sets themselves: damage, duplicates and leaks (``checking``), and shortcuts (``auditing``)."""
