@@ -14,7 +14,7 @@ from gasdet.data.catalogue import read_catalogue
 from gasdet.errors import ConfigError, DataError
 from gasdet.types import MediaType, Modality, Reason
 
-from .conftest import JPEG
+from .conftest import JPEG, content_for
 
 Tree = Callable[..., Path]
 REAL, SYNTHETIC, SEMI = MediaType.REAL, MediaType.SYNTHETIC, MediaType.SEMISYNTHETIC
@@ -232,15 +232,57 @@ sets: []
     ("text", "message"),
     [
         ("datasets: [\n", "is no valid YAML at line 2"),
+        pytest.param("x: " + "[" * 200_000, "is nested too deeply", id="brackets"),
+        pytest.param("- " * 200_000 + "x", "is nested too deeply", id="dashes"),
         ("- a\n- b\n", "must be a mapping with a list of data sets"),
         ("", "must be a mapping"),
         ("datasets: []\n", "lists no data sets"),
         ("datasets: {}\n", "line 1: datasets must be a list"),
         ("datasets:\n  - {path: x, sampling: 0}\n", "sampling must be a whole number"),
         (
-            "datasets:\n  - {path: x, sampling: {share: 2}}\n",
-            "sampling must be a number, or a mapping with max_samples",
+            "datasets:\n  - {path: x, sampling: {max_sample: 2}}\n",
+            r"1 problem: line 2: unknown key 'max_sample' \(did you mean 'max_samples'\?\)",
         ),
+        ("datasets:\n  - {path: x, sampling: many}\n", "sampling must be a whole number .* or a mapping"),
+        ("datasets:\n  - {path: x, sampling: {share: 0}}\n", "share must be a number from"),
+        ("datasets:\n  - {path: x, sampling: {share: .nan}}\n", "share must be a number from"),
+        (
+            "datasets:\n  - {path: x, sampling: {min_samples: 9, max_samples: 8}}\n",
+            "min_samples must be no larger than max_samples",
+        ),
+        ("datasets:\n  - {path: x, media_per_archive: -2}\n", "at least 1, or -1 for all"),
+        ("datasets:\n  - {path: x, media_per_archive: 1.5}\n", "at least 1, or -1 for all"),
+        ("datasets:\n  - {path: x, sha256: abc}\n", "sha256 must be the 64 hex digits"),
+        ("datasets:\n  - {path: x, source_format: parqet}\n", r"not 'parqet' \(did you mean 'parquet'\?\)"),
+        ("datasets:\n  - {path: x, source: hugingface}\n", r"not 'hugingface' \(did you mean 'huggingface'\?\)"),
+        ("datasets:\n  - {path: x, media_type: synthetc}\n", r"not 'synthetc' \(did you mean 'synthetic'\?\)"),
+        ("datasets:\n  - {path: x, s3_prefixes: [a]}\n", "s3_prefixes goes with source: s3"),
+        ("datasets:\n  - {path: x, split: }\n", "split must be a text"),
+        (
+            'datasets:\n  - {path: "https://me:password@[bad/x.zip"}\n',
+            r"1 problem: line 2: path must be a .* address\.$",
+        ),
+        ('datasets:\n  - {path: "a\\0b"}\n', r"1 problem: line 2: path must be a path"),
+        ("datasets:\n  - {? [a, b] : c, path: x}\n", "line 2: a key must be a word"),
+        (
+            "sampling:\n  total: 4\n  max_samples: none\n  shares: 2\ndatasets: [{path: x}]\n",
+            r"2 problems: line 3: max_samples must be a whole number .* 1; line 4: unknown key 'shares' \(did you mean 'share'",
+        ),
+        ("datasets: [{path: x}]\nsampling: {total: !!python/name:os.system 5}\n", "total must be a plain value"),
+        ("datasets: [{path: x}]\nsampling: 5\n", "line 2: sampling must be a mapping of total"),
+        ("datasets: [{path: x}]\nsampling: {total: {debg: 5}}\n", r"not 'debg' \(did you mean 'debug'\?\)"),
+        ("datasets: [{path: x}]\nsampling: {total: {debug: 5}}\n", "total must be one number, or one for each of"),
+        (
+            "datasets: [{path: x}]\nsampling: {total: {debug: 5, small: 4, full: 9}}\n",
+            "totals that do not shrink from debug to small to full",
+        ),
+        ("datasets: [{path: x}]\nsampling: {total: {imge: 5}}\n", "not 'imge'"),
+        ("datasets: [{path: x}]\nbenchmark_size: 0\n", "line 2: benchmark_size must be a whole number"),
+        (
+            "datasets: [{path: x}]\nimage_benchmark_size: {debug: 1}\n",
+            "line 2: image_benchmark_size must be a whole number",
+        ),
+        ("datasets: [{path: x}]\nbenchmark_size: 9\nsampling: {total: 9}\n", "say the same; give one of them"),
         ("datasets:\n  - {path: x, include_paths: [1]}\n", "include_paths must be a text or a list of texts"),
         ("datasets:\n  - {path: !!python/name:os.system x}\n", "path must be a plain value"),
     ],
@@ -250,24 +292,37 @@ def test_catalogues_that_cannot_be_used(load: Callable[..., Dataset], text: str,
         load(text)
 
 
-def test_data_to_fetch_come_later_and_only_the_chosen_ones_count(tree: Tree, load: Callable[..., Dataset]) -> None:
+def test_data_that_are_not_there(tree: Tree, load: Callable[..., Dataset]) -> None:
     tree("a.jpg", folder="cam")
     text = """
 datasets:
   - {name: here, path: cam, media_type: real}
-  - {name: there, path: owner/name, media_type: real, source: huggingface}
   - {name: bare, path: owner/name, media_type: real}
-  - {name: stills, path: cam, media_type: real, source_format: frames}
+  - {name: gone, path: sets/deep/gone, media_type: real}
 """
-    with pytest.raises(DataError, match=r"there \(line 4 of .*\) is to come from huggingface.*later version"):
-        load(text, datasets=["there"])
-    with pytest.raises(DataError, match=r"nothing at .*owner/name, the path of bare \(line 5"):
+    with pytest.raises(
+        DataError,
+        match=r"nothing at .*owner/name, the path of bare \(line 4 .*source: huggingface for a data set of the hub",
+    ):
         load(text, datasets=["BARE"])
-    with pytest.raises(DataError, match="format frames, which comes with a later version"):
-        load(text, datasets=["stills"])
+    with pytest.raises(DataError, match=r"nothing at .*sets/deep/gone, the path of gone \(line 5 of .*\); check it\.$"):
+        load(text, datasets=["gone"])
     assert len(load(text, datasets=["he*"]).samples) == 1
-    with pytest.raises(DataError, match="no data set's name matches nope; there are here, there, bare, stills"):
+    with pytest.raises(DataError, match="no data set's name matches nope; there are here, bare, gone"):
         load(text, datasets=["nope"])
+
+
+def test_a_single_file_is_a_data_set(tree: Tree, load: Callable[..., Dataset]) -> None:
+    tree("a.jpg", "b.jpg", folder="cam")
+    (sample,) = load("datasets:\n  - {name: one, path: cam/a.jpg, media_type: real, modality: image}\n").samples
+    assert (sample.dataset, sample.member, sample.media_type, sample.modality) == ("one", "a.jpg", REAL, Modality.IMAGE)
+    assert sample.locator.size == len(content_for("a.jpg"))
+    with pytest.raises(DataError, match=r"a\.jpg, the data of one, is a single file: state its media_type"):
+        load("datasets:\n  - {name: one, path: cam/a.jpg}\n")
+    with pytest.raises(DataError, match="is a single file, and filter_column, data_columns and group are for tables"):
+        load("datasets:\n  - {path: cam/a.jpg, media_type: real, group: speaker}\n")
+    with pytest.raises(DataError, match=r"nothing is left of .*1 file of another modality left out"):
+        load("datasets:\n  - {path: cam/a.jpg, media_type: real, modality: audio}\n")
 
 
 def test_options_that_do_not_fit(tree: Tree, load: Callable[..., Dataset], tmp_path: Path) -> None:

@@ -28,6 +28,8 @@ class Stated:
         group: Name of the column with the group; ``folder`` for a tree whose folders hold what belongs together.
         include_paths: Take only members whose path contains one of these (or matches it, where it has ``*`` or ``?``).
         exclude_paths: Leave these out, in the same sense.
+        archive_include_paths: Of these, too, one must occur: where the first choose among archives, these choose in them.
+        archive_exclude_paths: Leave these out, too.
         data_columns: The columns with the media (or with their paths, in a manifest).
         filter_column: Take only rows of a table in which this column...
         filter_values: ...has one of these values, compared as text.
@@ -45,6 +47,8 @@ class Stated:
     group: str = ""
     include_paths: tuple[str, ...] = ()
     exclude_paths: tuple[str, ...] = ()
+    archive_include_paths: tuple[str, ...] = ()
+    archive_exclude_paths: tuple[str, ...] = ()
     data_columns: tuple[str, ...] = ()
     filter_column: str = ""
     filter_values: tuple[str, ...] = ()
@@ -53,10 +57,11 @@ class Stated:
     annotations: tuple[str, ...] = ()
 
     def accepts(self, member: str) -> bool:
-        """Whether ``include_paths`` and ``exclude_paths`` let a member through."""
-        if self.include_paths and not any(_matches(member, pattern) for pattern in self.include_paths):
-            return False
-        return not any(_matches(member, pattern) for pattern in self.exclude_paths)
+        """Whether the four lists of paths let a member through."""
+        for asked in (self.include_paths, self.archive_include_paths):
+            if asked and not any(_matches(member, pattern) for pattern in asked):
+                return False
+        return not any(_matches(member, pattern) for pattern in (*self.exclude_paths, *self.archive_exclude_paths))
 
     def fits(self, modality: Modality | None) -> bool:
         """Whether a file of that modality belongs here. A clip's sound is a recording, so audio accepts clips."""

@@ -2,51 +2,34 @@
 
 from __future__ import annotations
 
-import difflib
+import math
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass
+import re
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit, urlunsplit
 
+from gasdet.data import catalogue_keys as keys
 from gasdet.data.building import Stated
-from gasdet.data.dates import days_of
+from gasdet.data.catalogue_keys import SamplingRule, nearest
 from gasdet.data.names import printable
+from gasdet.data.sampling import Totals
 from gasdet.errors import ConfigError, DataError
-from gasdet.types import MediaType, Modality
+from gasdet.types import MediaType, Modality, Provenance
 
 if TYPE_CHECKING:
     import yaml
 
-_TEXT_KEYS = [
-    "name",
-    "path",
-    "modality",
-    "media_type",
-    "source",
-    "source_format",
-    "split",
-    "filter_column",
-    "generator",
-    "group",
-    "licence",
-    "data_root",
-]
-_LIST_KEYS = ("include_paths", "exclude_paths", "data_columns")
-_OTHER_KEYS = ("filter_value", "released", "sampling")
-# Other names of our keys, and GASBench's keys that have no effect on local data.
-_SAME_AS = {
-    "image_columns": "data_columns",
-    "archive_include_paths": "include_paths",
-    "archive_exclude_paths": "exclude_paths",
-    "license": "licence",
-}
-_GENERATORS = ("generator", "generator_variant", "generator_family")
-_NO_EFFECT = ("notes", "content_category", "media_per_archive", "archives_per_dataset", "original_name")
-KNOWN_KEYS = (*_TEXT_KEYS, *_LIST_KEYS, *_OTHER_KEYS, *_SAME_AS, *_GENERATORS[1:], *_NO_EFFECT)
-_TOP_KEYS = ("datasets", *Modality, "benchmark_size", *(f"{m}_benchmark_size" for m in Modality))
-_SOURCES = ("local", "huggingface", "modelscope", "s3", "http", "https")
-_FORMATS = ("folder", "csv", "parquet", "zip", "tar")
+STARTER = "starter"
+"""What stands for the catalogue that is shipped with gasdet."""
+
+_DEEPEST = 50
+_HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+\Z", re.ASCII)
+_SCHEMES = {"s3": "s3", "http": "http", "https": "https", "hf": "huggingface"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,13 +38,25 @@ class CatalogueEntry:
 
     Attributes:
         name: Its name.
-        path: Absolute.
+        path: Absolute. Means something only where ``source`` is ``local``.
         source: Where it is: ``local`` or another of the known sources.
         source_format: What lies at the path; empty to find out.
         stated: What the entry says of all its samples.
-        max_samples: ``sampling``: at most that many, in any mode; None for all.
+        max_samples: At most that many samples, in any mode; None for all.
         licence: Of the data; empty where unknown.
         line: Where the entry begins in the catalogue, counted from 1.
+        location: The text under ``path:`` as it stands: a path, "owner/name", "s3://bucket/prefix", "https://...". May hold
+            a password or a signature: show ``shown_location``.
+        revision: Of a hub's data set: the commit, branch or tag to take; empty for the newest.
+        sha256: What a single fetched file must hash to; empty where unknown.
+        archives_per_dataset: The most archives or Parquet files to fetch; None for all.
+        media_per_archive: The most samples to take of one fetched archive or Parquet file; None for all.
+        category: What the data show ("faces"); empty where unknown.
+        provenance: Public, or of a private holdout catalogue.
+        min_samples: So many come before shares where a total is shared out.
+        share: What part of a total the data set gets, in proportion to the others' shares.
+        notes: What else there is to say of the data.
+        left_out: Why gasdet has no use for the data, in words; empty where it has.
     """
 
     name: str
@@ -72,12 +67,61 @@ class CatalogueEntry:
     max_samples: int | None
     licence: str
     line: int
+    location: str = ""
+    revision: str = ""
+    sha256: str = ""
+    archives_per_dataset: int | None = None
+    media_per_archive: int | None = None
+    category: str = ""
+    provenance: Provenance = Provenance.PUBLIC
+    min_samples: int = 0
+    share: Fraction = Fraction(1)
+    notes: str = ""
+    left_out: str = ""
+
+    @property
+    def shown_location(self) -> str:
+        """``location`` without what may be a secret: an address' user name, password, query and fragment."""
+        if "://" not in self.location:
+            return printable(self.location)
+        parts = urlsplit(self.location)
+        return printable(urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", "")))
 
 
-def read_catalogue(path: Path) -> list[CatalogueEntry]:
+@dataclass(frozen=True, slots=True)
+class Catalogue:
+    """A whole catalogue.
+
+    Attributes:
+        path: Of the file.
+        entries: In the file's order; at least one.
+        totals: How many samples it is to give in all.
+    """
+
+    path: Path
+    entries: tuple[CatalogueEntry, ...]
+    totals: Totals = field(default_factory=Totals)
+
+
+def is_catalogue(source: str | Path) -> bool:
+    """Whether a source names a catalogue: an existing YAML file, or the one that is shipped."""
+    path = Path(source).expanduser()
+    return source == STARTER or (path.suffix.lower() in (".yaml", ".yml") and path.is_file())
+
+
+def read_catalogue(path: str | Path, *, provenance: Provenance = Provenance.PUBLIC) -> list[CatalogueEntry]:
+    """The data sets of a catalogue; see ``load_catalogue``."""
+    return list(load_catalogue(path, provenance=provenance).entries)
+
+
+def load_catalogue(path: str | Path, *, provenance: Provenance = Provenance.PUBLIC) -> Catalogue:
     """Read a catalogue: a ``datasets:`` list, or one list under each of ``image:``, ``video:`` and ``audio:``.
 
-    Relative paths start from the catalogue's folder.
+    Relative paths start from the catalogue's folder. Nothing is fetched, and no data are looked at.
+
+    Args:
+        path: Of the file, or ``"starter"`` for the catalogue that is shipped.
+        provenance: What its data sets are.
 
     Raises:
         DataError: The file cannot be read.
@@ -85,10 +129,13 @@ def read_catalogue(path: Path) -> list[CatalogueEntry]:
     """
     import yaml
 
+    path = Path(__file__).with_name("starter.yaml") if path == STARTER else Path(path).expanduser()
     shown = printable(str(path))
     try:
         text = path.read_text(encoding="utf-8")
-        node = yaml.compose(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        node = _composed(text)
+    except RecursionError as error:
+        raise ConfigError(f"the catalogue {shown} is nested too deeply for a catalogue; check its brackets.") from error
     except OSError as error:
         raise DataError(f"the catalogue {shown} cannot be read ({error.strerror}).") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -98,188 +145,228 @@ def read_catalogue(path: Path) -> list[CatalogueEntry]:
         raise ConfigError(f"the catalogue {shown} is no valid YAML{where}: {problem}.") from error
     if not isinstance(node, yaml.MappingNode):
         raise ConfigError(f"the catalogue {shown} must be a mapping with a list of data sets under datasets:.")
-    reader = _Reader(path.absolute().parent)
-    entries = list(reader.entries(node))
+    reader = _Reader(path.absolute().parent, provenance)
+    entries, totals = reader.read(node)
     if reader.problems:
         listed = "; ".join(f"line {line}: {problem}" for line, problem in sorted(reader.problems))
-        raise ConfigError(f"the catalogue {shown} has {len(reader.problems)} problems: {listed}.")
+        count = len(reader.problems)
+        raise ConfigError(f"the catalogue {shown} has {count} problem{'s' if count > 1 else ''}: {listed}.")
     if not entries:
         raise ConfigError(f"the catalogue {shown} lists no data sets; put them under datasets:.")
-    return entries
+    return Catalogue(path, entries, totals)
+
+
+def _composed(text: str) -> yaml.Node | None:
+    """The nodes of a YAML text.
+
+    Raises:
+        RecursionError: It is nested deeper than any catalogue. libyaml's own recursion would end the process instead.
+        yaml.YAMLError: It is no YAML.
+    """
+    import yaml
+
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    depth = 0
+    for event in yaml.parse(text, Loader=loader):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > _DEEPEST:
+            raise RecursionError
+    return yaml.compose(text, Loader=loader)
 
 
 class _Reader:
     """Reads nodes and collects what is wrong with them instead of stopping at the first."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, provenance: Provenance) -> None:
         self.folder = folder
+        self.provenance = provenance
         self.problems: list[tuple[int, str]] = []
+        self.rules: dict[str, tuple[int, SamplingRule]] = {}
 
-    def entries(self, top: yaml.MappingNode) -> Iterator[CatalogueEntry]:
-        """Every entry of the whole file."""
+    def read(self, top: yaml.MappingNode) -> tuple[tuple[CatalogueEntry, ...], Totals]:
+        """Everything in the file."""
         import yaml
 
-        for key, (line, node) in self._keys(top, tuple(_TOP_KEYS)).items():
-            if "benchmark_size" in key:
+        found = self._keys(top, keys.TOP_KEYS)
+        totals, defaults = self._top(found)
+        entries: list[CatalogueEntry] = []
+        for key, (line, node) in found.items():
+            if key != "datasets" and key not in tuple(Modality):
                 continue
             if not isinstance(node, yaml.SequenceNode):
                 self.problems.append((line, f"{key} must be a list of data sets"))
                 continue
             for item in node.value:
                 if isinstance(item, yaml.MappingNode):
-                    yield from self._entry(item, "" if key == "datasets" else key)
+                    entries += self._entry(item, "" if key == "datasets" else key, defaults)
                 else:
                     self.problems.append((item.start_mark.line + 1, "a data set must be a mapping with name and path"))
+        return tuple(entries), totals
+
+    def _top(self, found: dict[str, tuple[int, yaml.Node]]) -> tuple[Totals, SamplingRule]:
+        """The totals, and what holds for data sets that say nothing of their own."""
+        import yaml
+
+        rule: dict[str, Any] = {}
+        line, node = found.get("sampling", (0, None))
+        if isinstance(node, yaml.MappingNode):
+            rule = self._sampling(node, ("total", *keys.SAMPLING_KEYS))
+        elif node is not None:
+            self.problems.append((line, f"sampling must be a mapping of total, {', '.join(keys.SAMPLING_KEYS)}"))
+        totals = rule.pop("total", Totals())
+        sizes = self._benchmark_sizes(found)
+        if sizes.stated and totals.stated:
+            self.problems.append((line, "a total and a benchmark_size say the same; give one of them"))
+        return (totals if totals.stated else sizes), SamplingRule(**rule)
+
+    def _benchmark_sizes(self, found: dict[str, tuple[int, yaml.Node]]) -> Totals:
+        """GASBench's totals of mode full, one for all modalities or one for each; the latter go before."""
+        sizes: dict[str, Any] = {}
+        for key in keys.BENCHMARK_SIZES:
+            if key in found:
+                line, node = found[key]
+                with self._told(line, key):
+                    number = keys.sampling_value("max_samples", keys.constructed(node))
+                    sizes[key.removesuffix("benchmark_size").rstrip("_")] = number
+        by_modality = {modality: number for modality, number in sizes.items() if modality}
+        return keys.totals_of(by_modality or sizes[""]) if sizes else Totals()
+
+    def _sampling(self, node: yaml.MappingNode, known: tuple[str, ...]) -> dict[str, Any]:
+        """The keys of a ``sampling`` mapping with their values."""
+        rule: dict[str, Any] = {}
+        for key, (line, value) in self._keys(node, known).items():
+            with self._told(line, key):
+                rule[key] = keys.sampling_value(key, keys.constructed(value))
+        if rule.get("min_samples", 0) > rule.get("max_samples", math.inf):
+            self.problems.append((node.start_mark.line + 1, "min_samples must be no larger than max_samples"))
+        return rule
+
+    @contextmanager
+    def _told(self, line: int, key: str) -> Iterator[None]:
+        """A ValueError within becomes a problem of that key."""
+        try:
+            yield
+        except ValueError as error:
+            self.problems.append((line, f"{key} must be {error}"))
 
     def _keys(self, node: yaml.MappingNode, known: tuple[str, ...]) -> dict[str, tuple[int, yaml.Node]]:
         """A mapping's keys with their lines and values; unknown and repeated ones are problems."""
+        import yaml
+
         found: dict[str, tuple[int, yaml.Node]] = {}
         for key_node, value in node.value:
-            key, line = str(key_node.value), key_node.start_mark.line + 1
+            line = key_node.start_mark.line + 1
+            if not isinstance(key_node, yaml.ScalarNode):
+                self.problems.append((line, "a key must be a word"))
+                continue
+            key = str(key_node.value)
             if key not in known:
-                near = difflib.get_close_matches(key, known, n=1)
-                self.problems.append((line, f"unknown key {key!r}" + (f" (did you mean {near[0]!r}?)" if near else "")))
+                self.problems.append((line, f"unknown key {key!r}{nearest(key, known)}"))
             elif key in found:
                 self.problems.append((line, f"{key} is given twice"))
             else:
                 found[key] = (line, value)
         return found
 
-    def _entry(self, node: yaml.MappingNode, group_modality: str) -> Iterator[CatalogueEntry]:
+    def _entry(self, node: yaml.MappingNode, group_modality: str, defaults: SamplingRule) -> Iterator[CatalogueEntry]:
+        import yaml
+
         line = node.start_mark.line + 1
         before = len(self.problems)
         values: dict[str, Any] = {"modality": group_modality} if group_modality else {}
-        for key, (key_line, value_node) in self._keys(node, KNOWN_KEYS).items():
-            try:
-                value = self._value(key, _constructed(value_node))
-            except ValueError as error:
-                self.problems.append((key_line, f"{key} must be {error}"))
-            else:
-                target = _SAME_AS.get(key, key)
-                values[target] = values[target] + value if isinstance(values.get(target), tuple) else value
-        if not values.get("path"):
-            self.problems.append((line, "a data set needs a path"))
-        if bool(values.get("filter_column")) != ("filter_value" in values):
-            self.problems.append((line, "filter_column and filter_value go together"))
+        given = self._keys(node, keys.KNOWN_KEYS)
+        for key, (key_line, value_node) in given.items():
+            if key == "sampling" and isinstance(value_node, yaml.MappingNode):
+                values[key] = SamplingRule(**self._sampling(value_node, keys.SAMPLING_KEYS))
+                continue
+            with self._told(key_line, key):
+                value = keys.value_of(key, value_node)
+                target = keys.SAME_AS.get(key, key)
+                both = isinstance(value, tuple) and isinstance(values.get(target), tuple)
+                values[target] = values[target] + value if both else value
+        self.problems += [(line, told) for told in self._together(given, values, line)]
         if len(self.problems) == before:
-            yield self._built(values, line)
+            yield self._built(values, line, defaults)
 
-    def _value(self, key: str, value: Any) -> Any:
-        """A key's value in its own type; ValueError says what it must be."""
-        if key in _NO_EFFECT:
-            return value
-        if key in _LIST_KEYS or _SAME_AS.get(key) in _LIST_KEYS:
-            items = [value] if isinstance(value, str) else value
-            if not isinstance(items, list) or not all(isinstance(item, str) and item for item in items):
-                raise ValueError("a text or a list of texts")
-            return tuple(items)
-        if key == "filter_value":
-            items = value if isinstance(value, list) else [value]
-            if not items or any(isinstance(item, dict | list) or item is None for item in items):
-                raise ValueError("a value or a list of values")
-            return tuple(str(item) for item in items)
-        if key == "sampling":
-            return _max_samples(value)
-        if value is None or isinstance(value, dict | list):
-            raise ValueError("a text")
-        text = str(value).strip()
-        choices = {"modality": tuple(Modality), "media_type": tuple(MediaType), "source": _SOURCES}.get(key)
-        if choices is not None:
-            if text.lower() not in choices:
-                raise ValueError(f"one of {', '.join(choices)}, not {text!r}")
-            return text.lower()
-        if key == "released" and days_of(text) is None:
-            raise ValueError(f"a date like 2024-08 or 2024-08-31, not {text!r}")
-        return text
+    def _together(self, given: Collection[str], values: dict[str, Any], line: int) -> Iterator[str]:
+        """What is wrong with an entry although each of its keys is right."""
+        if not (values.get("path") if "path" in values else "path" in given):
+            yield "a data set needs a path"
+        if ("filter_column" in given) != ("filter_value" in given):
+            yield "filter_column and filter_value go together"
+        if values.get("s3_prefixes") and values.get("source") != "s3":
+            yield "s3_prefixes goes with source: s3"
+        name, rule = values.get("name", ""), values.get("sampling", SamplingRule())
+        first_line, first = self.rules.setdefault(name, (line, rule))
+        if name and (first.share, first.min_samples) != (rule.share, rule.min_samples):
+            yield f"{name} states another share or min_samples than at line {first_line}, and is one data set with it"
 
-    def _built(self, values: dict[str, Any], line: int) -> CatalogueEntry:
-        path = os.path.expanduser(values["path"])
+    def _built(self, values: dict[str, Any], line: int, defaults: SamplingRule) -> CatalogueEntry:
+        location, source = _source_of(values)
+        path = os.path.expanduser(location)
         root = values.get("data_root", "")
-        name = values.get("name") or printable(Path(path).name)
+        name = values.get("name") or printable(Path(urlsplit(path).path if "://" in path else path).name)
+        rule = values.get("sampling", SamplingRule()).over(defaults)
+        media_type = values.get("media_type", "")
+        rendered = media_type == keys.RENDERED
         return CatalogueEntry(
             name=name,
             path=self.folder / path,
-            source=values.get("source", "local"),
-            source_format=values.get("source_format", "").lower(),
+            source=source,
+            source_format=values.get("source_format", ""),
             stated=Stated(
                 name=name,
-                media_type=MediaType(values["media_type"]) if "media_type" in values else None,
+                media_type=MediaType(media_type) if media_type and not rendered else None,
                 modality=Modality(values["modality"]) if "modality" in values else None,
-                generator=next((values[key] for key in _GENERATORS if values.get(key)), ""),
+                generator=next((values[key] for key in keys.GENERATORS if values.get(key)), ""),
                 split=values.get("split", ""),
                 released=values.get("released", ""),
                 group=values.get("group", ""),
-                include_paths=values.get("include_paths", ()),
+                include_paths=values.get("include_paths", ()) + _below(location, values.get("s3_prefixes", ())),
                 exclude_paths=values.get("exclude_paths", ()),
+                archive_include_paths=values.get("archive_include_paths", ()),
+                archive_exclude_paths=values.get("archive_exclude_paths", ()),
                 data_columns=values.get("data_columns", ()),
                 filter_column=values.get("filter_column", ""),
                 filter_values=values.get("filter_value", ()),
                 data_root=str(self.folder / os.path.expanduser(root)) if root else "",
                 labels_required=True,
             ),
-            max_samples=values.get("sampling"),
+            max_samples=rule.max_samples,
             licence=values.get("licence", ""),
             line=line,
+            location=location,
+            revision=values.get("revision", ""),
+            sha256=values.get("sha256", ""),
+            archives_per_dataset=values.get("archives_per_dataset"),
+            media_per_archive=values.get("media_per_archive"),
+            category=values.get("category", ""),
+            provenance=self.provenance,
+            min_samples=rule.min_samples or 0,
+            share=Fraction(1) if rule.share is None else rule.share,
+            notes=values.get("notes", ""),
+            left_out="computer graphics (media_type rendered) are neither real nor synthetic" if rendered else "",
         )
 
 
-def _constructed(node: yaml.Node) -> Any:
-    """The plain value of a node. Dates stay text: YAML would turn 2024-08-31 into an object."""
-    import yaml
+def _source_of(values: dict[str, Any]) -> tuple[str, str]:
+    """The location, and the source: as stated, or as an address says; GASBench's entries without one are of the hub.
 
-    if isinstance(node, yaml.ScalarNode) and node.tag.endswith(":timestamp"):
-        return node.value
-    loader = yaml.SafeLoader("")
-    try:
-        return loader.construct_document(node)
-    except yaml.YAMLError as error:
-        raise ValueError(f"a plain value ({getattr(error, 'problem', error)})") from error
-    finally:
-        loader.dispose()
-
-
-def _max_samples(value: Any) -> int:
-    if isinstance(value, dict):
-        if set(value) != {"max_samples"}:
-            raise ValueError("a number, or a mapping with max_samples")
-        value = value["max_samples"]
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise ValueError("a whole number of at least 1 (the most samples to take)")
-    return value
-
-
-def require_local(entries: list[CatalogueEntry], catalogue: Path) -> None:
-    """Refuse data that would have to be fetched first.
-
-    Raises:
-        DataError: Some of the entries are not local, or in a format that cannot be read yet.
+    Those are told by the keys that say how much to download and by a path like ``owner/name``, never by what lies on this
+    machine: the same catalogue means the same everywhere.
     """
-    shown = printable(str(catalogue))
-    for entry in entries:
-        where = f"{entry.name} (line {entry.line} of {shown})"
-        if entry.source != "local":
-            raise DataError(
-                f"{where} is to come from {entry.source}, and fetching data comes with a later version: get it yourself and "
-                "give its local path with source: local."
-            )
-        if entry.source_format == "frames":
-            raise DataError(f"{where} is in the format frames, which comes with a later version: give videos instead.")
-        if not entry.path.exists():
-            raise DataError(
-                f"there is nothing at {printable(str(entry.path))}, the path of {where}; a data set of a hub must be "
-                "fetched first, which comes with a later version."
-            )
+    location = str(values["path"])
+    scheme = urlsplit(location).scheme.lower() if "://" in location else ""
+    source = values.get("source") or _SCHEMES.get(scheme, "")
+    downloaded = "media_per_archive" in values or "archives_per_dataset" in values
+    if not source:
+        source = "huggingface" if downloaded and _HUB_NAME.match(location) else "local"
+    if source == "huggingface":
+        location = location.removeprefix("hf://").removeprefix("datasets/")
+    return location, source
 
 
-def expected_format(entry: CatalogueEntry) -> str:
-    """The entry's format as one of ours; GASBench also names the archives' or files' suffix (``tar.gz``, ``jpg``).
-
-    Returns:
-        One of folder, csv, parquet, zip, tar, or an empty string to find out.
-    """
-    text = entry.source_format.lstrip(".")
-    if text in _FORMATS or not text:
-        return text
-    if text == "tsv":
-        return "csv"
-    return "tar" if text in ("tgz", "tar.gz", "tar.bz2", "tar.xz") else "folder"
+def _below(location: str, prefixes: tuple[str, ...]) -> tuple[str, ...]:
+    """GASBench's ``s3_prefixes``, which begin like the location below its bucket, as parts of paths below the location."""
+    start = location.removeprefix("s3://").partition("/")[2].strip("/")
+    return tuple(p.removeprefix(f"{start}/") if start else p for p in prefixes)

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
-from fnmatch import fnmatchcase
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
 from pathlib import Path
 
-from gasdet.data.building import Part, Stated, keep_split, make_sample
-from gasdet.data.catalogue import expected_format, read_catalogue, require_local
+from gasdet.data.building import Part, Stated
+from gasdet.data.catalogue import is_catalogue, load_catalogue
+from gasdet.data.catalogue_parts import CatalogueParts, parts_of_catalogue
+from gasdet.data.choosing import Choice, member_of
 from gasdet.data.dataset import Dataset, fingerprint
-from gasdet.data.listing import counted
 from gasdet.data.names import printable
-from gasdet.data.sampling import MODE_CAPS, Mode, select, select_per_dataset
+from gasdet.data.sampling import MODE_CAPS, Mode, select, select_total
 from gasdet.data.sources import part_of
 from gasdet.errors import DataError, UsageError
-from gasdet.types import MediaType, Modality, Sample
+from gasdet.progress import ProgressSink
+from gasdet.types import MediaType, Modality, Provenance, Sample
 
 DEMO = "demo"
 _STATED_LABEL = re.compile(rf"^({'|'.join(MediaType)}):(.+)$", re.DOTALL)
@@ -33,57 +34,76 @@ def load_data(
     seed: int = 0,
     modalities: Collection[Modality] | None = None,
     annotations: Sequence[str] = (),
+    categories: Sequence[str] = (),
+    modality: Modality | str | None = None,
+    provenance: Provenance | str | None = None,
+    total: int | None = None,
+    offline: bool = False,
+    progress: ProgressSink | None = None,
 ) -> Dataset:
     """Find the samples of one or several sources and choose among them.
 
-    Nothing is decoded, and of Parquet files only the small columns are read. docs/data.md describes every accepted layout.
+    Nothing is decoded, and of Parquet files only the small columns are read. What a catalogue has elsewhere is fetched first.
+    docs/data.md describes every accepted layout, docs/catalogues.md catalogues.
 
     Args:
         source: ``"demo"`` (a folder of that name is ``"./demo"``); the path of a folder, zip, tar, CSV, TSV, Parquet file
-            or YAML catalogue; ``"real:PATH"``, ``"synthetic:PATH"`` or ``"semisynthetic:PATH"`` for data of one label
-            whose own labels are not to be looked at; or several of these.
+            or YAML catalogue; ``"starter"``, the catalogue that is shipped; ``"real:PATH"``, ``"synthetic:PATH"`` or
+            ``"semisynthetic:PATH"`` for data of one label whose own labels are not to be looked at; or several of these.
         split: Take this split only. None takes the test split of ``demo``, and everything of other data.
         datasets: Take only data sets whose name matches one of these patterns (``*``, ``?``, in any case).
-        mode: ``debug`` takes at most 20 samples of each data set, ``small`` 200, ``full`` all.
+        mode: ``debug`` takes at most 20 samples of each data set, ``small`` 200, ``full`` all; a catalogue may state totals
+            instead.
         limit: At most so many samples in all, spread evenly over (data set, label).
         seed: Decides which samples mode, limit and a catalogue's ``sampling`` choose.
         modalities: Leave samples of another known modality out.
         annotations: Columns of manifests and tables whose cells the samples keep as ``Sample.annotations``.
+        categories: Take only a catalogue's data sets whose category matches one of these patterns.
+        modality: Take this modality only; a catalogue's data sets of another are not even fetched.
+        provenance: ``"public"``: what this function loads is public, so that ``"holdout"`` leaves nothing.
+        total: At most so many samples in all, shared out among the data sets as the catalogues' shares and floors say;
+            counts instead of the catalogues' own totals.
+        offline: Fetch nothing; what is not at hand is an error.
+        progress: Told of downloads.
 
     Raises:
         DataError: A source cannot be read, or nothing is left of the data.
+        FetchError: A catalogue's data cannot be fetched.
         ConfigError: A catalogue has unknown keys or unusable values.
-        UsageError: ``limit`` or ``mode`` is none.
+        UsageError: ``limit``, ``total``, ``mode``, ``modality`` or ``provenance`` is none, or ``categories`` are asked of
+            what is no catalogue.
     """
-    if limit is not None and limit < 1:
-        raise UsageError(f"--limit must be at least 1, not {limit}.")
-    if mode not in MODE_CAPS:
-        raise UsageError(f"--mode must be one of {', '.join(MODE_CAPS)}, not {mode!r}.")
     given = [source] if isinstance(source, str | Path) else list(source)
-    if not given:
-        raise DataError("no data were given; name a folder, a manifest or demo.")
-    if len({str(one) for one in given}) < len(given):
-        raise DataError("the same data were given twice; name each source once.")
-    chooser = _Chooser(split, tuple(datasets), modalities, tuple(annotations))
-    parts = [part for one in given for part in _parts(one, chooser, seed)]
+    choice = Choice(
+        split=split,
+        patterns=tuple(datasets),
+        categories=tuple(categories),
+        modality=member_of(Modality, modality, "--modality"),
+        provenance=member_of(Provenance, provenance, "--provenance"),
+        modalities=modalities,
+        annotations=tuple(annotations),
+    )
+    _check_use(given, choice, mode, limit, total)
+    loading = _Loading(choice, mode, total, seed, offline, progress)
+    parts = [part for one in given for part in loading.parts_of(one)]
     several = len(parts) > 1
     samples = [sample for part in parts for sample in (_own_groups(part) if several else part.samples)]
     for part in parts:
         if part.samples and all(sample.media_type is None for sample in part.samples):
             part.notes.append(f"no labels ({part.unlabelled}): samples are scored and take no part in the metrics")
-    notes = [f"{part.name}: {note}" if several else note for part in parts for note in part.notes]
-    samples = chooser.choose(samples, notes)
+    notes = loading.notes + [f"{part.name}: {note}" if several else note for part in parts for note in part.notes]
+    samples = choice.choose(samples, notes)
     description = _description(given, split)
     if not samples:
         raise DataError(f"nothing is left of {description} ({'; '.join(notes) or 'it holds no files'}).")
     _check_unique(samples)
-    cap = MODE_CAPS[mode]
-    if cap is not None:
-        samples = select_per_dataset(samples, cap, seed)
+    samples = loading.sampled(samples)
     if limit is not None:
         samples = select(samples, limit, seed)
     is_demo = given == [DEMO]
-    return Dataset(tuple(samples), fingerprint(samples), description, is_demo, tuple(notes))
+    taken = {sample.dataset for sample in samples}
+    sources = tuple(told for told in loading.sources if told["name"] in taken)
+    return Dataset(tuple(samples), fingerprint(samples), description, is_demo, tuple(notes), sources)
 
 
 def load_csv_pair(
@@ -130,12 +150,12 @@ def load_csv_pair(
         data_root=str(root) if data_root is not None else "",
         annotations=tuple(annotations),
     )
-    chooser = _Chooser(None, (), modalities)
+    choice = Choice(modalities=modalities)
 
     def load(path: str | Path, split: str) -> Dataset:
         part = part_of(Path(path), stated, form="csv", split_of_rows=split)
         notes = list(part.notes)
-        samples = chooser.choose(part.samples, notes)
+        samples = choice.choose(part.samples, notes)
         if not samples:
             raise DataError(f"nothing is left of {printable(str(path))} ({'; '.join(notes) or 'it lists no files'}).")
         if part.unlabelled:
@@ -147,83 +167,85 @@ def load_csv_pair(
     return load(train, "train"), None if val is None else load(val, "val")
 
 
-def _parts(source: str | Path, chooser: _Chooser, seed: int) -> list[Part]:
-    """The data sets of one source, split filter applied."""
-    if source == DEMO:
-        return [_demo_part(chooser)]
-    if isinstance(source, str) and (match := _STATED_LABEL.match(source)) and not Path(source).exists():
-        stated = Stated(media_type=MediaType(match.group(1)), annotations=chooser.annotations)
-        return [chooser.one_split(part_of(Path(match.group(2)), stated))]
-    path = Path(source).expanduser()
-    if path.suffix.lower() in (".yaml", ".yml") and path.is_file():
-        return _catalogue_parts(path, chooser, seed)
-    return [chooser.one_split(part_of(path, Stated(annotations=chooser.annotations)))]
+def _check_use(given: Sequence[str | Path], choice: Choice, mode: str, limit: int | None, total: int | None) -> None:
+    """Refuse what cannot be meant."""
+    for option, number in (("--limit", limit), ("--total", total)):
+        if number is not None and number < 1:
+            raise UsageError(f"{option} must be at least 1, not {number}.")
+    if mode not in MODE_CAPS:
+        raise UsageError(f"--mode must be one of {', '.join(MODE_CAPS)}, not {mode!r}.")
+    if not given:
+        raise DataError("no data were given; name a folder, a manifest or demo.")
+    if len({str(one) for one in given}) < len(given):
+        raise DataError("the same data were given twice; name each source once.")
+    for one in given:
+        if choice.categories and not is_catalogue(one):
+            raise UsageError(f"--category is for catalogues, and {printable(str(one))} is none.")
 
 
-def _demo_part(chooser: _Chooser) -> Part:
+@dataclass(slots=True)
+class _Loading:
+    """One call's work on its sources, and what is learnt on the way."""
+
+    choice: Choice
+    mode: Mode
+    total: int | None
+    seed: int
+    offline: bool
+    progress: ProgressSink | None
+    notes: list[str] = field(default_factory=list)
+    sources: list[Mapping[str, str]] = field(default_factory=list)
+    shares: dict[str, Fraction] = field(default_factory=dict)
+    floors: dict[str, int] = field(default_factory=dict)
+    shared_out: set[str] = field(default_factory=set)
+
+    def parts_of(self, source: str | Path) -> list[Part]:
+        """The data sets of one source, split filter applied."""
+        choice = self.choice
+        if source == DEMO:
+            return [_demo_part(choice)]
+        if isinstance(source, str) and (match := _STATED_LABEL.match(source)) and not Path(source).exists():
+            stated = Stated(media_type=MediaType(match.group(1)), annotations=choice.annotations)
+            return [choice.one_split(part_of(Path(match.group(2)), stated))]
+        if is_catalogue(source):
+            return self._catalogue(source)
+        return [choice.one_split(part_of(Path(source).expanduser(), Stated(annotations=choice.annotations)))]
+
+    def _catalogue(self, source: str | Path) -> list[Part]:
+        found: CatalogueParts = parts_of_catalogue(
+            load_catalogue(source),
+            self.choice,
+            mode=self.mode,
+            total=self.total,
+            seed=self.seed,
+            offline=self.offline,
+            progress=self.progress,
+        )
+        self.notes += found.notes
+        self.sources += found.sources
+        self.shares |= found.shares
+        self.floors |= found.floors
+        if found.has_own_total:
+            self.shared_out |= set(found.shares)
+        return found.parts
+
+    def sampled(self, samples: list[Sample]) -> list[Sample]:
+        """Those that the total and the mode's cap leave. What a catalogue shared out for this mode has no cap."""
+        cap = MODE_CAPS[self.mode]
+        if cap is None and self.total is None:
+            return samples
+        names = {sample.dataset for sample in samples} - self.shared_out
+        caps = {} if cap is None else dict.fromkeys(names, cap)
+        total = len(samples) if self.total is None else self.total
+        return select_total(samples, total, self.seed, self.shares, self.floors, caps)
+
+
+def _demo_part(choice: Choice) -> Part:
     from gasdet.data.demo import ensure_demo
 
-    stated = Stated(name=DEMO, annotations=chooser.annotations)
+    stated = Stated(name=DEMO, annotations=choice.annotations)
     part = part_of(ensure_demo() / "manifest.csv", stated, form="csv")
-    return replace(chooser, split=chooser.split or "test").one_split(part)
-
-
-def _catalogue_parts(path: Path, chooser: _Chooser, seed: int) -> list[Part]:
-    entries = read_catalogue(path)
-    chosen = [entry for entry in entries if chooser.wants_dataset(entry.name)]
-    if not chosen:
-        raise _no_such_dataset(chooser.patterns, [entry.name for entry in entries])
-    require_local(chosen, path)
-    repeated = {name for name, times in Counter(entry.name for entry in chosen).items() if times > 1}
-    parts = []
-    for entry in chosen:
-        stated = replace(entry.stated, annotations=chooser.annotations)
-        part = part_of(entry.path, stated, form=expected_format(entry))
-        if entry.name in repeated and entry.stated.media_type is not None:
-            part.samples = [_below(sample, entry.stated.media_type) for sample in part.samples]
-        if entry.max_samples is not None:
-            part.samples = select_per_dataset(part.samples, entry.max_samples, seed)
-        parts.append(chooser.one_split(part))
-    return parts
-
-
-@dataclass(frozen=True, slots=True)
-class _Chooser:
-    """What the user takes of the data."""
-
-    split: str | None
-    patterns: tuple[str, ...]
-    modalities: Collection[Modality] | None
-    annotations: tuple[str, ...] = ()
-
-    def wants_dataset(self, name: str) -> bool:
-        folded = name.casefold()
-        return not self.patterns or any(fnmatchcase(folded, pattern.casefold()) for pattern in self.patterns)
-
-    def one_split(self, part: Part) -> Part:
-        """Keep the asked split of a part."""
-        if self.split is not None:
-            keep_split(part, self.split)
-        return part
-
-    def choose(self, samples: list[Sample], notes: list[str]) -> list[Sample]:
-        """Keep the asked data sets and modalities; what modalities leave out is noted."""
-        if self.patterns and samples:
-            names = list(dict.fromkeys(sample.dataset for sample in samples))
-            samples = [sample for sample in samples if self.wants_dataset(sample.dataset)]
-            if not samples:
-                raise _no_such_dataset(self.patterns, names)
-        if self.modalities is None:
-            return samples
-        others = Counter(s.modality for s in samples if s.modality is not None and s.modality not in self.modalities)
-        for modality, count in sorted(others.items()):
-            notes.append(f"{counted(count, f'{modality} sample')} left out: no chosen detector takes them")
-        return [s for s in samples if s.modality is None or s.modality in self.modalities]
-
-
-def _no_such_dataset(patterns: Sequence[str], names: Sequence[str]) -> DataError:
-    shown = ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
-    return DataError(f"no data set's name matches {' or '.join(patterns)}; there are {shown}.")
+    return replace(choice, split=choice.split or "test").one_split(part)
 
 
 def _own_groups(part: Part) -> list[Sample]:
@@ -237,26 +259,6 @@ def _own_groups(part: Part) -> list[Sample]:
             sample = replace(sample, group=group, pair=pair)
         samples.append(sample)
     return samples
-
-
-def _below(sample: Sample, media_type: MediaType) -> Sample:
-    """The sample with its label as the first folder: entries of one name may hold files of the same names."""
-    skip = (sample.skip, sample.skip_message) if sample.skip is not None else None
-    return make_sample(
-        sample.dataset,
-        f"{media_type}/{sample.member}",
-        sample.locator,
-        sample.modality,
-        sample.media_type,
-        generator=sample.generator,
-        group=sample.group if sample.group != sample.sample_id else "",
-        split=sample.split,
-        weight=sample.weight,
-        pair=sample.pair,
-        released=sample.released,
-        skip=skip,
-        annotations=sample.annotations,
-    )
 
 
 def _check_unique(samples: Sequence[Sample]) -> None:
