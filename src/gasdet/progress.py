@@ -8,8 +8,8 @@ from typing import Protocol
 class ProgressSink(Protocol):
     """Receives a run's progress. All calls come from the thread that runs the evaluation."""
 
-    def start(self, label: str, total: int) -> None:
-        """A stage begins: what it is, and how many samples it has."""
+    def start(self, label: str, total: int, unit: str = "samples") -> None:
+        """A stage begins: what it is, and how many samples it has; a download's unit is "bytes", its total may be too low."""
 
     def advance(self, done: int, errors: int) -> None:
         """So many more samples are done, so many of them with an error (a skipped one is none)."""
@@ -24,7 +24,7 @@ class ProgressSink(Protocol):
 class Silent:
     """Says nothing: the default."""
 
-    def start(self, label: str, total: int) -> None:
+    def start(self, label: str, total: int, unit: str = "samples") -> None:
         """Ignore the beginning of a stage."""
 
     def advance(self, done: int, errors: int) -> None:

@@ -50,6 +50,21 @@ def test_long_work_says_so_every_five_seconds(clock: Clock, capsys: pytest.Captu
     ]
 
 
+def test_bytes_are_told_with_their_unit(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+    sink = progress.PlainProgress()
+    sink.start("downloading", 12 << 20, unit="bytes")
+    for _ in range(6):
+        clock.now += 1.0
+        sink.advance(1 << 20, 0)
+    sink.start("scoring", 100)  # the unit is of that piece of work only
+    clock.now += 2.0
+    sink.advance(50, 0)
+    assert capsys.readouterr().err.splitlines() == [
+        "downloading: 2.0 MiB of 12.0 MiB, 1.0 MiB/s, 10 s left",
+        "scoring: 50 of 100, 25.0/s, 2 s left",
+    ]
+
+
 def test_the_last_line_tells_the_end(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
     sink = progress.PlainProgress()
     sink.start("scoring", 5)

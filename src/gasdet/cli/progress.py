@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import click
+
+from gasdet.cli.sizes import size_text
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -17,6 +20,9 @@ FIRST_LINE_S = 2.0
 EVERY_S = 5.0
 """Seconds between two lines off the terminal."""
 
+_UNITS: dict[str, Callable[[int], str]] = {"bytes": size_text}
+"""How amounts of a unit read; numbers by themselves where it is none of these."""
+
 
 class PlainProgress:
     """One line every few seconds: what a log of an unattended run should hold."""
@@ -26,9 +32,11 @@ class PlainProgress:
         self._label, self._total, self._done, self._errors = "", 0, 0, 0
         self._started = self._next = time.monotonic()
         self._shown_at: int | None = None
+        self._show: Callable[[int], str] = str
 
-    def start(self, label: str, total: int) -> None:
-        """Begin a piece of work of ``total`` samples."""
+    def start(self, label: str, total: int, unit: str = "samples") -> None:
+        """Begin a piece of work of ``total`` samples (or bytes, where that is the unit)."""
+        self._show = _UNITS.get(unit, str)
         self._label, self._total, self._done, self._errors, self._shown_at = label, total, 0, 0, None
         self._started = time.monotonic()
         self._next = self._started + self._first
@@ -60,7 +68,7 @@ class PlainProgress:
         self._shown_at = self._done
         elapsed = now - self._started
         rate = self._done / elapsed if elapsed > 0 else 0.0
-        parts = [f"{self._label}: {self._done} of {self._total}", f"{rate:.1f}/s"]
+        parts = [f"{self._label}: {self._show(self._done)} of {self._show(self._total)}", _rate(rate, self._show)]
         if self._errors:
             parts.insert(1, _errors(self._errors))
         if rate and self._done < self._total:
@@ -75,18 +83,27 @@ class BarProgress:
         self._bar: Progress | None = None
         self._task: TaskID | None = None
         self._errors = 0
+        self._show: Callable[[int], str] = str
 
-    def start(self, label: str, total: int) -> None:
-        """Begin a piece of work of ``total`` samples."""
+    def start(self, label: str, total: int, unit: str = "samples") -> None:
+        """Begin a piece of work of ``total`` samples (or bytes, where that is the unit)."""
         from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+        from rich.progress import (
+            BarColumn,
+            DownloadColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeRemainingColumn,
+        )
 
         self.finish()
         self._errors = 0
+        self._show = _UNITS.get(unit, str)
         self._bar = Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=None),
-            MofNCompleteColumn(),
+            DownloadColumn(binary_units=True) if unit == "bytes" else MofNCompleteColumn(),
             TextColumn("{task.fields[rate]}", markup=False),
             TextColumn("{task.fields[errors]}", markup=False, style="red"),
             TimeRemainingColumn(),
@@ -104,7 +121,8 @@ class BarProgress:
             return
         self._errors += errors
         task = self._bar.tasks[0]
-        rate = f"{(task.completed + done) / task.elapsed:.1f}/s" if task.elapsed and task.elapsed > 0.5 else ""
+        elapsed = task.elapsed or 0.0
+        rate = _rate((task.completed + done) / elapsed, self._show) if elapsed > 0.5 else ""
         self._bar.update(self._task, advance=done, rate=rate, errors=_errors(self._errors))
 
     def finish(self) -> None:
@@ -135,6 +153,10 @@ class BarProgress:
 def progress() -> PlainProgress | BarProgress:
     """A bar where stderr is a terminal, lines elsewhere."""
     return BarProgress() if sys.stderr.isatty() else PlainProgress()
+
+
+def _rate(rate: float, show: Callable[[int], str]) -> str:
+    return f"{rate:.1f}/s" if show is str else f"{show(int(rate))}/s"
 
 
 def _errors(count: int) -> str:

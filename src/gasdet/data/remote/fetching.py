@@ -1,0 +1,128 @@
+"""Many files, several at once, each recorded when it is whole."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from gasdet.data.remote.files import RemoteFile, Source
+from gasdet.data.remote.patience import Patience
+from gasdet.data.remote.store import DatasetFolder, Manifest
+from gasdet.data.remote.transfer import PART, Fetched, fetch_file
+from gasdet.errors import FetchError
+from gasdet.progress import ProgressSink
+
+_RECORD_EVERY_S = 5.0
+_MOST_FAILURES = 3
+"""After so many files that cannot be had, the others are not begun."""
+
+_READ = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A file to fetch: where from, what it is, where to, and the folder that records it."""
+
+    source: Source
+    file: RemoteFile
+    target: Path
+    folder: DatasetFolder
+
+    def arrived(self) -> int:
+        """Bytes of it that an earlier attempt left."""
+        try:
+            return self.target.with_name(self.target.name + PART).stat().st_size
+        except OSError:
+            return 0
+
+
+async def fetch_jobs(jobs: Sequence[Job], concurrent: int, patience: Patience, progress: ProgressSink) -> None:
+    """Fetch files, ``concurrent`` at once. Interrupted, what has arrived stays and what is whole is recorded.
+
+    Raises:
+        FetchError: Some files cannot be had; the others were fetched, or not begun after three failures.
+        DataError: The disk cannot take them.
+    """
+    if not jobs:
+        return
+    recorder = _Recorder()
+    waiting = deque(jobs)
+    errors: list[FetchError] = []
+    received = _Received(progress)
+
+    async def work() -> None:
+        while waiting:
+            job = waiting.popleft()
+            try:
+                fetched = await fetch_file(job.source, job.file, job.target, patience, received)
+            except FetchError as error:
+                errors.append(error)
+                if len(errors) >= _MOST_FAILURES:
+                    waiting.clear()
+                continue
+            if fetched is None:
+                fetched = await asyncio.to_thread(hashed, job.target)
+            recorder.add(job, fetched)
+
+    progress.start("downloading", sum(job.file.size or 0 for job in jobs), unit="bytes")
+    workers = [asyncio.ensure_future(work()) for _ in range(min(concurrent, len(jobs)))]
+    try:
+        await asyncio.gather(*workers)
+    finally:
+        for worker in workers:
+            worker.cancel()
+        await asyncio.gather(*workers, return_exceptions=True)
+        recorder.write()
+        progress.finish()
+    if errors:
+        more = f"; and {len(errors) - 1} more files failed" if len(errors) > 1 else ""
+        raise FetchError(f"{errors[0]}{more}; what has arrived is kept, and the same command goes on from there.")
+
+
+class _Received:
+    """Bytes to the progress sink; those of no use, of a file that starts over, are taken back."""
+
+    def __init__(self, progress: ProgressSink) -> None:
+        self._progress = progress
+
+    def __call__(self, count: int) -> None:
+        if count:
+            self._progress.advance(count, 0)
+
+
+class _Recorder:
+    """Writes whole files into their manifests, now and then and at the end."""
+
+    def __init__(self) -> None:
+        self._pending: dict[Path, tuple[DatasetFolder, dict[str, Fetched]]] = {}
+        self._next = time.monotonic() + _RECORD_EVERY_S
+
+    def add(self, job: Job, fetched: Fetched) -> None:
+        self._pending.setdefault(job.folder.path, (job.folder, {}))[1][job.file.name] = fetched
+        if time.monotonic() >= self._next:
+            self.write()
+
+    def write(self) -> None:
+        for folder, have in self._pending.values():
+
+            def change(manifest: Manifest, have: dict[str, Fetched] = have) -> None:
+                manifest.have.update(have)
+
+            folder.update(change)
+        self._pending = {}
+        self._next = time.monotonic() + _RECORD_EVERY_S
+
+
+def hashed(path: Path) -> Fetched:
+    """Size and SHA-256 of a file."""
+    digest, size = hashlib.sha256(), 0
+    with open(path, "rb") as file:
+        while chunk := file.read(_READ):
+            digest.update(chunk)
+            size += len(chunk)
+    return Fetched(size, digest.hexdigest())
