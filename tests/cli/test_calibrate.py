@@ -337,12 +337,34 @@ def test_packaged_weights_are_calibrated_into_the_working_folder(
         public.detect(data / "real" / "000.png", [loaded], calibrator=False)
 
 
+def test_a_calibrator_of_equalised_files_is_for_these(data: Path, weights: Path, tmp_path: Path) -> None:
+    of = ("--plugin", "edges", "--weights", weights, "--data", data)
+    profile = ("--equalise", "standard:side=32")
+    done = calibrate(
+        *of, *profile, "--run-out", tmp_path / "r", "--decode-cache", tmp_path / "kept", "--force", "--json"
+    )
+    assert done.exit_code == 0, done.stderr
+    fitted = json.loads(done.stdout)
+    assert fitted["preprocessing"]["equalise"].startswith("standard")
+    assert f"it is for --equalise {fitted['preprocessing']['equalise']}." in fitted["notes"][-1]
+    assert len(list((tmp_path / "kept").rglob("*.npy.zst"))) == 2 * EACH
+    plain = call("evaluate", *of, "--out", tmp_path / "plain", "--limit", 20, "--workers", 1)
+    assert "under another preprocessing (equalise" in plain.stderr
+    equal = call("evaluate", *of, *profile, "--out", tmp_path / "equal", "--limit", 20, "--workers", 1)
+    assert "scores are calibrated" in equal.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
         ((), "name a finished run"),
         (("--run", "r", "--data", "d"), "leave out --data"),
         (("--run", "r", "--limit", "9", "--run-out", "x", "--device", "cpu"), "leave out --limit, --run-out, --device"),
+        (
+            ("--run", "r", "--category", "c", "--modality", "image", "--provenance", "public"),
+            "leave out --category, --modality, --provenance",
+        ),
+        (("--run", "r", "--equalise", "standard", "--decode-cache", "d"), "leave out --equalise, --decode-cache"),
         (("--data", "d"), "one detector is calibrated at a time"),
         (("--data", "d", "--plugin", "edges", "--plugin", "loudness"), "one detector is calibrated at a time"),
         (("--data", "d", "--plugin", "edgy"), "no detector is called 'edgy'"),

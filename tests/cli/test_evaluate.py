@@ -15,6 +15,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from gasdet.cli.group import gasdet as cli
+from gasdet.evaluation.records import TIMING_COLUMNS
+from gasdet.evaluation.run import Run
 from gasdet.registry import load_registry
 
 
@@ -155,6 +157,63 @@ def test_a_detector_without_a_scored_sample_is_a_failure(here: Path) -> None:
     result = evaluate("--plugin", "edges", "--data", here / "bad")
     assert result.exit_code == 1
     assert "2 errors" in result.stdout
+
+
+def records_of(folder: str) -> list[dict[str, object]]:
+    table = Run.open(folder).records()
+    return list(table.drop_columns([*TIMING_COLUMNS]).to_pylist())
+
+
+def test_decoded_samples_from_a_cache_give_the_same_records(labelled: Path, here: Path) -> None:
+    arguments = ("--plugin", "edges", "--data", labelled)
+    assert evaluate(*arguments, "--out", "plain").exit_code == 0
+    kept = ("--decode-cache", "kept", "--decode-cache-size", "1G")
+    for name in ("filled", "read"):
+        result = evaluate(*arguments, *kept, "--out", name)
+        assert result.exit_code == 0, result.stderr
+        assert records_of(name) == records_of("plain")
+        entries = list(Path("kept").rglob("*.npy.zst"))
+        assert len(entries) == 16
+    alone = evaluate(*arguments, "--decode-cache-size", "1G")
+    assert alone.exit_code == 2
+    assert "--decode-cache DIR" in alone.stderr
+
+
+def test_equalised_files_are_another_run_that_says_so(labelled: Path, here: Path) -> None:
+    arguments = ("--plugin", "edges", "--data", labelled)
+    assert evaluate(*arguments, "--out", "plain").exit_code == 0
+    result = evaluate(*arguments, "--equalise", "standard:side=48", "--out", "equal")
+    assert result.exit_code == 0, result.stderr
+    told = [json.loads(Path(name, "run.json").read_text()) for name in ("plain", "equal")]
+    profiles = [one["configuration"]["detectors"]["edges"]["preprocessing"].get("equalise", "") for one in told]
+    assert profiles[0] == ""
+    assert profiles[1].startswith("standard")
+    assert told[0]["run_id"] != told[1]["run_id"]
+    scores = [[r["p_synthetic"] for r in records_of(name)] for name in ("plain", "equal")]
+    assert scores[0] != scores[1]
+    unknown = evaluate(*arguments, "--equalise", "no-such-profile")
+    assert unknown.exit_code == 2
+    assert "no-such-profile" in unknown.stderr
+
+
+def test_choosing_among_a_catalogue_s_data_sets(labelled: Path, here: Path) -> None:
+    Path("catalogue.yaml").write_text(
+        f"datasets:\n  - {{name: one, path: {labelled}, content_category: scenes, licence: CC0-1.0, modality: image}}\n"
+        f"  - {{name: two, path: {labelled}, content_category: faces, modality: image}}\n"
+        f"  - {{name: three, path: {labelled}, modality: audio}}\n"
+    )
+
+    def datasets(*arguments: object) -> set[object]:
+        result = evaluate("--plugin", "edges", "--data", "catalogue.yaml", *arguments, "--out", "run", "--restart")
+        assert result.exit_code == 0, result.stderr
+        return {record["dataset"] for record in records_of("run")}
+
+    assert datasets("--modality", "image") == {"one", "two"}
+    (told, _) = json.loads(Path("run", "run.json").read_text())["data"]["sources"]
+    assert (told["name"], told["source"], told["licence"]) == ("one", "local", "CC0-1.0")
+    assert datasets("--category", "face*") == {"two"}
+    assert datasets("--modality", "image", "--total", "10") == {"one", "two"}
+    assert len(records_of("run")) == 10
 
 
 def test_an_interrupt_says_how_to_go_on(labelled: Path, here: Path, with_plugins: Path) -> None:

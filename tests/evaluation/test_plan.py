@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 
+import pyarrow.parquet as pq
 import pytest
 
 from gasdet.errors import DataError, RunError
@@ -44,13 +45,25 @@ def test_every_sample_comes_back_as_it_was(make_sample, tmp_path):
         make_sample("/data/a.png", 0),
         make_sample(undecodable, 1, member=undecodable, generator="\ud800 lone", split="test", weight=0.25),
         make_sample("c", 2, modality=None, media_type=None, skip=Reason.UNKNOWN_MODALITY, skip_message="what is it?"),
-        make_sample("d", 3, media_type=MediaType.SEMISYNTHETIC, provenance=Provenance.HOLDOUT, modality=Modality.AUDIO),
+        make_sample(
+            "d", 3, media_type=MediaType.SEMISYNTHETIC, modality=Modality.AUDIO, pair="p \udcff", released="2024-08"
+        ),
         make_sample("e", 4, locator=Locator("parquet", "x.parquet", row=17, column="image.bytes", size=1234)),
         make_sample("f", 5, locator=Locator("zip", "x.zip", member="a/b.png")),
     )
     plan.write_plan(tmp_path / "plan.parquet", samples)
     assert plan.read_plan(tmp_path / "plan.parquet") == samples
     assert [p.name for p in tmp_path.iterdir()] == ["plan.parquet"]
+
+
+def test_a_holdout_s_sample_comes_back_without_its_place(make_sample, tmp_path):
+    place = Locator("zip", "/secret/place.zip", member="secret/member.png", row=7, column="secret.column", size=4711)
+    sample = make_sample("x", 0, locator=place, provenance=Provenance.HOLDOUT, pair="p", group="g")
+    plan.write_plan(tmp_path / "plan.parquet", [sample])
+    assert plan.read_plan(tmp_path / "plan.parquet") == (replace(sample, locator=plan.NOWHERE),)
+    assert b"secret" not in (tmp_path / "plan.parquet").read_bytes()
+    cells = pq.read_table(tmp_path / "plan.parquet").to_pylist()[0]
+    assert not [name for name, value in cells.items() if value in (4711, 7) or b"secret" in str(value).encode()]
 
 
 def test_an_empty_plan_comes_back_empty(tmp_path):

@@ -189,3 +189,51 @@ def test_odd_names_stay_on_one_line(summary: dict[str, Any]) -> None:
 def test_importing_the_tables_imports_no_rich() -> None:
     code = "import sys, gasdet.reporting.tables; sys.exit('rich' in sys.modules or 'numpy' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.fixture(scope="module")
+def private() -> dict[str, Any]:
+    rows = []
+    for detector, sharpness in (("weak", 0.3), ("strong", 2.0)):
+        own = [{**r, "provenance": "public"} for r in records(detector, sharpness, 4, 5)]
+        hidden = [
+            {
+                **r,
+                "provenance": "holdout",
+                "dataset": "image-holdout-7f3a1c",
+                "sample_id": f"h{r['sample_id']}",
+                "group": f"h{i}",
+            }
+            for i, r in enumerate(records(detector, sharpness / 2, 0, 6)[:50])
+        ]
+        rows += own + hidden
+    return summarise(pa.Table.from_pylist(rows), resamples=60, modalities=dict.fromkeys(("weak", "strong"), "image"))
+
+
+def test_public_data_and_holdouts_side_by_side(private: dict[str, Any], summary: dict[str, Any]) -> None:
+    assert tables.generalisation(summary) is None
+    grid = tables.generalisation(private)
+    assert grid is not None
+    text = tables.to_plain([grid])
+    assert text in tables.to_plain(tables.grids(private))
+    lines = text.split("\n")
+    starts = [line.split("  ")[0] for line in lines if line.startswith(("weak: public", "strong: public"))]
+    assert starts == ["strong: public", "weak: public"]  # best shared score first
+    told = private["detectors"]["strong"]["by_provenance"]
+    start = next(i for i, line in enumerate(lines) if line.startswith("strong: public"))
+    cells = [told["parts"][0]["metrics"], told["parts"][1]["metrics"], told["gap"]]
+    for offset, (name, metrics) in enumerate(zip(("strong: public", "  holdout *", "  gap"), cells, strict=True)):
+        value, interval = lines[start + 2 * offset : start + 2 * offset + 2]
+        assert value.startswith(name)
+        assert value.split()[-6:] == [number(metrics[m]["value"]) for m in tables.HEADLINE]
+        entries = [metrics[m] for m in tables.HEADLINE]
+        assert interval.split()[-6:] == [f"{number(e['low'])}..{number(e['high'])}" for e in entries]
+    shared = told["shared"]
+    flat = " ".join(text.split())
+    assert (
+        f"strong: {number(shared['value'])} ({number(shared['low'])}..{number(shared['high'])}), errors as wrong"
+        in flat
+    )
+    assert number(shared["errors_as_wrong"]) in flat
+    assert "0.5 of the public combined score and 0.5 of the holdouts'" in flat
+    assert "*: fewer than 30" in flat

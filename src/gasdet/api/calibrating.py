@@ -17,6 +17,7 @@ from gasdet.bundle.weights import PACKAGE_SCHEME
 from gasdet.cachedir import cache_dir
 from gasdet.errors import DataError, UsageError
 from gasdet.evaluation.calibrating import DEFAULT_TEST_FRACTION, ScoredSamples, fit_calibrator, join_copies, made_worse
+from gasdet.evaluation.decode_cache import DecodeCache
 from gasdet.evaluation.finished import RUN
 from gasdet.evaluation.options import RunOptions
 from gasdet.evaluation.pipeline import DecodePool
@@ -24,7 +25,7 @@ from gasdet.evaluation.processors import share_processors
 from gasdet.evaluation.run import Run
 from gasdet.evaluation.seen import Seen, seen_by, why_unfit
 from gasdet.progress import ProgressSink, Silent
-from gasdet.types import Modality, Preprocessing
+from gasdet.types import Modality, Preprocessing, Provenance
 
 
 def calibrate(
@@ -46,7 +47,12 @@ def calibrate(
     allow_training_data: bool = False,
     force: bool = False,
     seed: int = 0,
+    categories: Sequence[str] = (),
+    modality: Modality | str | None = None,
+    provenance: Provenance | str | None = None,
     faces: bool = False,
+    equalise: str | None = None,
+    decode_cache: DecodeCache | None = None,
     trust_code: bool = False,
     offline: bool = False,
     options: RunOptions | None = None,
@@ -58,8 +64,8 @@ def calibrate(
 
     Args:
         run: A finished run, whose records are fitted on. None scores ``data`` with ``detector`` first. With a run, what is
-            only about scoring (``data``, ``limit``, ``weights``, ``run_out``, ``trust_code``, ``faces``, device, dtype and
-            batch size in ``options``) is refused.
+            only about scoring (``data``, ``limit``, ``categories``, ``modality``, ``provenance``, ``weights``, ``run_out``,
+            ``trust_code``, ``faces``, ``equalise``, ``decode_cache``, device, dtype and batch size in ``options``) is refused.
         detector: Of the run, by name (not needed where it has one); or what is to score ``data``: a name or a bundle's path.
         data: The calibration split, as for ``evaluate``.
         split: Only this split of ``data``, or of the run.
@@ -77,7 +83,12 @@ def calibrate(
         allow_training_data: Fit even on samples that the detector is known to have been trained or selected on.
         force: Write even a calibrator that makes both NLL and Brier score worse on samples that it was not fitted on.
         seed: Of the choice of the groups that are kept back, and of the bootstrap.
+        categories: Patterns of categories of a catalogue's data sets to keep.
+        modality: Only this modality.
+        provenance: As for ``evaluate``; nothing is fitted on holdouts.
         faces: Score the largest face of each image or frame instead of the whole.
+        equalise: As for ``evaluate``; the calibrator is then for this profile only.
+        decode_cache: As for ``evaluate``.
         trust_code: Allow a bundle's model.py to run.
         offline: Fetch nothing.
         options: Device, batch size, workers, bootstrap resamples.
@@ -97,7 +108,19 @@ def calibrate(
     if (run is None) == (data is None):
         raise UsageError("give a finished run to calibrate on, or a detector and data to score, and not both.")
     if run is not None:
-        _refuse_scoring(options, limit=limit, weights=weights, run_out=run_out, trust_code=trust_code, faces=faces)
+        _refuse_scoring(
+            options,
+            limit=limit,
+            categories=categories,
+            modality=modality,
+            provenance=provenance,
+            weights=weights,
+            run_out=run_out,
+            trust_code=trust_code,
+            faces=faces,
+            equalise=equalise,
+            decode_cache=decode_cache,
+        )
 
     def scored(source: Any, **of_data: Any) -> Run:
         return evaluate(
@@ -108,6 +131,8 @@ def calibrate(
             calibrator=False,
             seed=seed,
             faces=faces,
+            equalise=equalise,
+            decode_cache=decode_cache,
             trust_code=trust_code,
             offline=offline,
             options=options,
@@ -121,7 +146,8 @@ def calibrate(
     elif detector is None:
         raise UsageError("name the detector that is to score the data.")
     else:
-        opened, name = scored(data, split=split, datasets=datasets, limit=limit, out=run_out), None
+        narrowed: dict[str, Any] = {"categories": categories, "modality": modality, "provenance": provenance}
+        opened, name = scored(data, split=split, datasets=datasets, limit=limit, out=run_out, **narrowed), None
     judged = None
     if test is not None:
         judged = _opened(test)
@@ -133,6 +159,8 @@ def calibrate(
     of_run = (split, datasets) if run is not None else (None, ())  # scored data are chosen already
     samples = ScoredSamples.of_run(opened, name, split=of_run[0], datasets=of_run[1])
     test_samples = None if judged is None else ScoredSamples.of_run(judged, samples.detector)
+    if left_out := samples.holdouts + (0 if test_samples is None else test_samples.holdouts):
+        sink.note(f"{left_out:,} scored samples of holdouts take no part: nothing is fitted, or chosen, on holdouts.")
     told = opened.config["detectors"][samples.detector]["weights"]
     at_hand = _at_hand(opened, told, samples.weights_sha256)
     if not at_hand and out is None:
@@ -140,7 +168,10 @@ def calibrate(
             f"{opened.path}: the weights that this run was made with are not at {told['path']} any more (sha256 "
             f"{samples.weights_sha256[:16]}…); bring them back, or name with --out where the calibrator is to lie."
         )
-    notes = _of_region(samples.preprocessing.get("region", ""))
+    notes = [
+        *_of_region(samples.preprocessing.get("region", "")),
+        *_of_profile(samples.preprocessing.get("equalise", "")),
+    ]
     if allow_training_data:
         notes += ["Whether the detector was trained or selected on these samples was not asked, on demand."]
     else:
@@ -176,6 +207,11 @@ def _of_region(region: str) -> list[str]:
     if region == FACES:
         return ["Fitted on the scores of face crops: it is for --faces."]
     return [f"Fitted on the scores of what the preprocessor {region!r} finds in each picture."]
+
+
+def _of_profile(profile: str) -> list[str]:
+    """What a user must know of a calibrator of equalised files; nothing for one of files as they are."""
+    return [f"Fitted on the scores of equalised files: it is for --equalise {profile}."] if profile else []
 
 
 def _refuse_scoring(options: RunOptions, **given: Any) -> None:

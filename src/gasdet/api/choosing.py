@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
+from gasdet.api.equalising import equalised_preprocessing
 from gasdet.api.faces import of_faces, with_faces
 from gasdet.bundle import Detector, load_bundle, load_detector, resolve_weights
 from gasdet.bundle.calibration import CalibratorError, CalibratorFile, find_calibrator, read_calibrator
@@ -39,13 +40,15 @@ class ChosenCalibrators:
     Args:
         calibrators: What it says.
         faces: Whether the detectors are to get face crops, which are given to them later.
+        equalise: The profile of what the detectors are to get, which is given to them later; None for files as they are.
 
     Raises:
         CalibratorError: A file cannot be read.
     """
 
-    def __init__(self, calibrators: Calibrators, *, faces: bool = False) -> None:
+    def __init__(self, calibrators: Calibrators, *, faces: bool = False, equalise: str | None = None) -> None:
         self._faces = faces
+        self._equalise = equalise
         self._automatic = calibrators is not False
         given = [calibrators] if isinstance(calibrators, str | Path) else calibrators
         self.files: tuple[CalibratorFile, ...] = (
@@ -78,6 +81,8 @@ class ChosenCalibrators:
     def _unfit(self, found: CalibratorFile, detector: Detector) -> str:
         """Why a calibrator is not for what the detector is to be given, without a full stop; empty where it is."""
         given = of_faces(detector.preprocessing) if self._faces else detector.preprocessing
+        if self._equalise is not None:
+            given = equalised_preprocessing(given, self._equalise)
         differs = found.differs(given)
         return f"{found.path}: fitted for {detector.name} under another preprocessing ({differs})" if differs else ""
 

@@ -46,6 +46,7 @@ _ROWS = {
     help="Only this split of the data, or of the run. Default: of demo its test split, else everything.",
 )
 @options.data_options
+@options.catalogue_options
 @click.option(
     "--method",
     default="temperature",
@@ -95,7 +96,9 @@ _ROWS = {
 )
 @options.model_options
 @options.decode_options
+@options.decode_cache_option
 @options.faces_option
+@options.equalise_option
 @click.option("--json", "as_json", is_flag=True, help="Print what the file holds as one JSON document.")
 @click.pass_context
 def command(
@@ -111,6 +114,9 @@ def command(
     split: str | None,
     datasets: tuple[str, ...],
     limit: int | None,
+    categories: tuple[str, ...],
+    modality: str | None,
+    provenance: str | None,
     method: str,
     fpr: tuple[float, ...],
     test: str | None,
@@ -125,7 +131,10 @@ def command(
     batch_size: int | None,
     workers: int | None,
     decode_timeout: float,
+    decode_cache: Path | None,
+    decode_cache_size: int | None,
     faces: bool,
+    equalise: str | None,
     as_json: bool,
 ) -> None:
     """Fit a calibrator, and report before and after on samples that took no part.
@@ -144,12 +153,17 @@ def command(
             "--weights": weights,
             "--base": bases,
             "--limit": limit,
+            "--category": categories,
+            "--modality": modality,
+            "--provenance": provenance,
             "--run-out": run_out,
             "--trust-code": trust_code,
             "--device": device != "auto",
             "--dtype": dtype,
             "--batch-size": batch_size,
             "--faces": faces,
+            "--equalise": equalise,
+            "--decode-cache": decode_cache,
         }
         if given := [name for name, value in idle.items() if value]:
             raise UsageError(f"--run takes the scores of that run; leave out {', '.join(given)}.")
@@ -181,7 +195,12 @@ def command(
             allow_training_data=allow_training_data,
             force=force,
             seed=seed,
+            categories=categories,
+            modality=modality,
+            provenance=provenance,
             faces=faces,
+            equalise=equalise,
+            decode_cache=options.chosen_decode_cache(decode_cache, decode_cache_size),
             trust_code=trust_code,
             offline=offline,
             options=api.RunOptions(

@@ -33,6 +33,8 @@ PIPE_COLUMNS = 120
 )
 @click.option("--split", metavar="NAME", help="Only this split. Default: of demo its test split, else everything.")
 @options.data_options
+@options.catalogue_options
+@options.total_option
 @click.option(
     "--seed",
     type=click.IntRange(min=0),
@@ -54,9 +56,28 @@ PIPE_COLUMNS = 120
     metavar="DIR",
     help="Folder of the run. Default: runs/ and a name made of the detectors, the data and the configuration.",
 )
+@click.option(
+    "--holdout",
+    metavar="FILE",
+    help="A private catalogue: its samples take part under names that only a key can link to them.",
+)
+@click.option(
+    "--holdout-key",
+    metavar="FILE",
+    help="The file with that key. Default: the environment variable GASDET_HOLDOUT_KEY.",
+)
+@click.option("--holdouts-only", is_flag=True, help="Evaluate on the holdouts alone.")
+@click.option(
+    "--holdout-share",
+    type=click.FloatRange(0, 1),
+    metavar="S",
+    help="Share of the holdouts in the score that they and the public data have together. Default: 0.5.",
+)
 @options.model_options
 @options.decode_options
+@options.decode_cache_option
 @options.faces_option
+@options.equalise_option
 @click.option(
     "--time-limit-ms",
     type=click.FloatRange(min=0, min_open=True),
@@ -82,15 +103,26 @@ def command(
     split: str | None,
     datasets: tuple[str, ...],
     limit: int | None,
+    categories: tuple[str, ...],
+    modality: str | None,
+    provenance: str | None,
+    total: int | None,
     seed: int,
     mode: Literal["debug", "small", "full"],
     out: Path | None,
+    holdout: str | None,
+    holdout_key: str | None,
+    holdouts_only: bool,
+    holdout_share: float | None,
     device: str,
     dtype: str | None,
     batch_size: int | None,
     workers: int | None,
     decode_timeout: float,
+    decode_cache: Path | None,
+    decode_cache_size: int | None,
     faces: bool,
+    equalise: str | None,
     time_limit_ms: float | None,
     restart: bool,
     full: bool,
@@ -100,7 +132,8 @@ def command(
 
     The same command again takes up where it stopped, and a finished run answers at once. Without --weights a detector gets its
     default release; where that is not at hand, on demo data only, its demo weights. A calibrator.json beside the weights is
-    applied; the tables then show the scores before calibration too.
+    applied; the tables then show the scores before calibration too. With --holdout, public data and holdouts are shown
+    apart, with the gap between them.
 
     Exit code: 0 done, 1 failed or a detector has no scored sample, 2 wrong use, 130 interrupted.
     """
@@ -108,6 +141,9 @@ def command(
         raise UsageError("--all takes every installed detector; leave out --plugin.")
     if not (every or plugins or models):
         raise UsageError("name a detector with --plugin NAME or --model PATH, or take --all; 'gasdet list' shows them.")
+    alone = holdouts_only or provenance == "holdout"
+    if holdout is not None and alone == bool(data):
+        raise UsageError("beside --holdout, name the public data with --data, or take --holdouts-only without --data.")
     chosen_calibrators = options.chosen_calibrators(calibrators, no_calibrator)
     options.check_names(plugins)
     from gasdet import api
@@ -125,8 +161,18 @@ def command(
             datasets=datasets,
             mode=mode,
             limit=limit,
+            categories=categories,
+            modality=modality,
+            provenance=provenance,
+            total=total,
             seed=seed,
+            holdout=holdout,
+            holdout_key=holdout_key,
+            holdouts_only=holdouts_only,
+            holdout_share=holdout_share,
             faces=faces,
+            equalise=equalise,
+            decode_cache=options.chosen_decode_cache(decode_cache, decode_cache_size),
             trust_code=trust_code,
             offline=offline,
             options=api.RunOptions(

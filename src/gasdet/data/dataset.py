@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from gasdet.data.containers import container_state
@@ -21,6 +21,7 @@ class Dataset:
         description: What to call it in a message: "demo (test split)", "/path/x.csv".
         is_demo: Whether it is nothing but the generated demo data.
         notes: Lines for the user: "2 symbolic links point to what is already counted".
+        sources: Where each public data set of a catalogue came from: name, source, path, revision, licence. Never a holdout's.
     """
 
     samples: tuple[Sample, ...]
@@ -28,6 +29,7 @@ class Dataset:
     description: str
     is_demo: bool
     notes: tuple[str, ...] = ()
+    sources: tuple[Mapping[str, str], ...] = ()
 
 
 def fingerprint(samples: Iterable[Sample]) -> str:

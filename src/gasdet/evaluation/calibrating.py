@@ -27,6 +27,7 @@ from gasdet.errors import DataError, MetricError, UsageError
 from gasdet.evaluation.calibration import calibrator_class
 from gasdet.evaluation.intervals import MIN_GROUPS, bootstrap
 from gasdet.evaluation.operating import operating_point
+from gasdet.types import Provenance
 from gasdet.version import __version__
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ class ScoredSamples:
         labels: int64 [N].
         weights: float64 [N].
         preprocessing: Of the detector, every key; empty where unknown.
+        holdouts: How many labelled and scored samples of holdouts the run has beside these: nothing is fitted on them.
     """
 
     detector: str
@@ -70,12 +72,13 @@ class ScoredSamples:
     labels: IntArray
     weights: FloatArray
     preprocessing: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    holdouts: int = 0
 
     @classmethod
     def of_run(
         cls, run: Run, detector: str | None = None, *, split: str | None = None, datasets: Sequence[str] = ()
     ) -> ScoredSamples:
-        """The scored and labelled samples of a finished run.
+        """The scored and labelled public samples of a finished run.
 
         Args:
             run: The run.
@@ -100,6 +103,7 @@ class ScoredSamples:
             "group",
             "split",
             "dataset",
+            "provenance",
             "status",
             "label",
             "weight",
@@ -113,8 +117,15 @@ class ScoredSamples:
             for i, label in enumerate(columns["label"])
             if columns["detector"][i] == name and columns["status"][i] == "ok" and label is not None
         ]
+        scored = len(rows)
+        rows = [i for i in rows if columns["provenance"][i] != Provenance.HOLDOUT]
         if not rows:
-            raise DataError(f"{run.path}: no labelled sample was scored, so there is nothing to calibrate on.")
+            only = "public " if scored else ""
+            raise DataError(
+                f"{run.path}: no labelled {only}sample was scored, so there is nothing to calibrate on"
+                f"{': holdouts take no part in it' if scored else ''}."
+            )
+        holdouts = scored - len(rows)
         rows = _chosen(rows, columns, split, datasets, str(run.path))
 
         def column(key: str, dtype: Any) -> npt.NDArray[Any]:
@@ -123,7 +134,7 @@ class ScoredSamples:
         return cls(
             detector=name,
             weights_sha256=known[name]["weights"]["sha256"],
-            description=_narrowed(str(run.config["data"]["description"]), split, datasets),
+            description=_narrowed(str(run.config["data"]["description"]), split, datasets, public_only=bool(holdouts)),
             fingerprint=str(run.config["configuration"]["data"]["fingerprint"]),
             sample_ids=column("sample_id", np.str_),
             groups=np.array([columns["group"][i] or columns["sample_id"][i] for i in rows], dtype=np.str_),
@@ -132,6 +143,7 @@ class ScoredSamples:
             labels=column("label", np.int64),
             weights=column("weight", np.float64),
             preprocessing=known[name]["preprocessing"],
+            holdouts=holdouts,
         )
 
     def part(self, rows: npt.NDArray[np.bool_]) -> ScoredSamples:
@@ -208,8 +220,9 @@ def _chosen(
     return rows
 
 
-def _narrowed(description: str, split: str | None, datasets: Sequence[str]) -> str:
-    told = [f"{split} split"] if split else []
+def _narrowed(description: str, split: str | None, datasets: Sequence[str], *, public_only: bool) -> str:
+    told = ["public samples"] if public_only else []
+    told += [f"{split} split"] if split else []
     told += [f"datasets {' or '.join(datasets)}"] if datasets else []
     return f"{description} ({', '.join(told)} of the run)" if told else description
 

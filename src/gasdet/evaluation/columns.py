@@ -13,14 +13,25 @@ import numpy.typing as npt
 
 from gasdet.builtin.tally import FloatArray, IntArray
 from gasdet.errors import RunError
-from gasdet.types import Reason, Status
+from gasdet.types import Provenance, Reason, Status
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 Mask = npt.NDArray[np.bool_]
 
-_TEXTS = ("run_id", "detector", "sample_id", "dataset", "media_type", "generator", "group", "status", "reason")
+_TEXTS = (
+    "run_id",
+    "detector",
+    "sample_id",
+    "dataset",
+    "media_type",
+    "generator",
+    "provenance",
+    "group",
+    "status",
+    "reason",
+)
 _NUMBERS = ("label", "p_synthetic", "p_raw", "weight", "decode_ms", "inference_ms")
 
 
@@ -49,6 +60,11 @@ def _numbers(table: pa.Table, name: str, null: float) -> FloatArray:
     return np.asarray(column.to_numpy(), dtype=np.float64)
 
 
+def _is(table: pa.Table, name: str, value: str) -> Mask:
+    codes, values = coded(table, name)
+    return np.asarray(np.array([v == value for v in values], dtype=np.bool_)[codes])
+
+
 def _raw(table: pa.Table) -> FloatArray:
     score, raw = _numbers(table, "p_synthetic", math.nan), _numbers(table, "p_raw", math.nan)
     return np.where(np.isnan(raw), score, raw)
@@ -66,6 +82,7 @@ class DetectorRecords:
     group: IntArray
     dataset: tuple[IntArray, list[str]]
     generator: tuple[IntArray, list[str]]
+    holdout: Mask
     media_type: tuple[IntArray, list[str]]
     reason: tuple[IntArray, list[str]]
     decode_ms: FloatArray
@@ -93,6 +110,7 @@ class DetectorRecords:
             group=coded(table, "group")[0],
             dataset=coded(table, "dataset"),
             generator=coded(table, "generator"),
+            holdout=_is(table, "provenance", Provenance.HOLDOUT.value),
             media_type=coded(table, "media_type"),
             reason=coded(table, "reason"),
             decode_ms=_numbers(table, "decode_ms", math.nan),

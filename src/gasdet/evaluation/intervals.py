@@ -70,6 +70,35 @@ def bootstrap(
     Raises:
         MetricError: As the metrics raise it.
     """
+    drawn = resampled(labels, scores, groups, weights, metrics=metrics, extra=extra, resamples=resamples, seed=seed)
+    if drawn is None:
+        return dict.fromkeys((*metrics, *(extra or {})))
+    return {name: percentiles(values) for name, values in drawn.items()}
+
+
+def resampled(
+    labels: npt.ArrayLike,
+    scores: npt.ArrayLike,
+    groups: npt.ArrayLike,
+    weights: npt.ArrayLike | None = None,
+    *,
+    metrics: Sequence[str] = tuple(VECTORISED),
+    extra: Mapping[str, Metric] | None = None,
+    resamples: int = 1000,
+    seed: int = 0,
+    stream: int = 0,
+) -> dict[str, FloatArray] | None:
+    """The values behind the intervals: each metric's on every resample, nan where it is undefined there.
+
+    Takes what ``bootstrap`` takes, and ``stream``: another one draws independently of this one under the same seed, for parts
+    of the data that share no group.
+
+    Returns:
+        Name to float64 [resamples]; None where there are no intervals by the rules above.
+
+    Raises:
+        MetricError: As the metrics raise it.
+    """
     extra = extra or {}
     y, p, w = checked(labels, scores, weights)
     names = np.asarray(groups)
@@ -80,17 +109,17 @@ def bootstrap(
     members, group = np.unique(names, return_inverse=True)
     strata = _strata(y, group, members.size)
     if resamples < 1 or not y.size or not _enough(y, group):
-        return dict.fromkeys((*metrics, *extra))
+        return None
 
     # Equal samples are interchangeable, so that this order makes the sums below the same for every order of the input.
     order = np.lexsort((w, group, y, p))
     y, p, w, group = y[order], p[order], w[order], group[order]
     compute = _computer(y, p, w, metrics, extra)
     values: dict[str, list[FloatArray]] = {name: [] for name in (*metrics, *extra)}
-    for times in _draws(strata, members.size, resamples, seed, max(1, _BLOCK // y.size)):
+    for times in _draws(strata, members.size, resamples, (seed, stream), max(1, _BLOCK // y.size)):
         for name, row in compute(times[:, group] * w).items():
             values[name].append(row)
-    return {name: _percentiles(np.concatenate(rows)) for name, rows in values.items()}
+    return {name: np.concatenate(rows) for name, rows in values.items()}
 
 
 def _strata(labels: IntArray, group: IntArray, count: int) -> list[IntArray]:
@@ -106,9 +135,16 @@ def _enough(labels: IntArray, group: IntArray) -> bool:
     return all(np.unique(group[labels == label]).size >= MIN_GROUPS for label in np.unique(labels))
 
 
-def _draws(strata: list[IntArray], groups: int, resamples: int, seed: int, block: int) -> Iterator[FloatArray]:
-    """How often each group is drawn, [up to ``block``, groups] at a time; the draws do not depend on ``block``."""
-    generators = [np.random.default_rng([seed, number]) for number in range(len(strata))]
+def _draws(
+    strata: list[IntArray], groups: int, resamples: int, source: tuple[int, int], block: int
+) -> Iterator[FloatArray]:
+    """How often each group is drawn, [up to ``block``, groups] at a time; the draws do not depend on ``block``.
+
+    ``source`` is seed and stream.
+    """
+    seed, stream = source
+    own = [stream] if stream else []
+    generators = [np.random.default_rng([seed, number, *own]) for number in range(len(strata))]
     for start in range(0, resamples, block):
         rows = min(block, resamples - start)
         times = np.zeros((rows, groups))
@@ -143,7 +179,8 @@ def _computer(
     return compute
 
 
-def _percentiles(values: FloatArray) -> Interval | None:
+def percentiles(values: FloatArray) -> Interval | None:
+    """The central 95 % of a metric's values [resamples]; None where it is undefined on more than 5 % of the resamples."""
     defined = values[np.isfinite(values)]
     if defined.size < (1.0 - MAX_UNDEFINED) * values.size:
         return None

@@ -1,4 +1,7 @@
-"""Which samples a run has, in which order, for which detector; kept as plan.parquet."""
+"""Which samples a run has, in which order, for which detector; kept as plan.parquet.
+
+Where a holdout's files lie is not kept: what is in the file is all that may be known of it.
+"""
 
 from __future__ import annotations
 
@@ -15,8 +18,10 @@ from gasdet.types import Locator, MediaType, Modality, Provenance, Reason, Sampl
 if TYPE_CHECKING:
     import pyarrow as pa
 
-PLAN_VERSION = 1
+PLAN_VERSION = 2
 _VERSION_KEY = b"gasdet.plan_version"
+NOWHERE = Locator("file", "")
+"""Where a holdout's sample is, as far as a plan that was read back can say."""
 
 
 def rows_for(samples: Sequence[Sample], modality: Modality) -> list[int]:
@@ -76,6 +81,8 @@ def _schema() -> pa.Schema:
             ("generator", exact),
             ("group", exact),
             ("split", exact),
+            ("pair", exact),
+            ("released", text),
             ("provenance", text),
             ("weight", pa.float64()),
             ("skip", text),
@@ -92,7 +99,7 @@ def _schema() -> pa.Schema:
 
 
 def _row(sample: Sample) -> dict[str, Any]:
-    place = sample.locator
+    place = sample.locator if sample.provenance is Provenance.PUBLIC else NOWHERE
     return {
         "sample_id": sample.sample_id,
         "dataset": _exact(sample.dataset),
@@ -102,6 +109,8 @@ def _row(sample: Sample) -> dict[str, Any]:
         "generator": _exact(sample.generator),
         "group": _exact(sample.group),
         "split": _exact(sample.split),
+        "pair": _exact(sample.pair),
+        "released": sample.released,
         "provenance": sample.provenance,
         "weight": sample.weight,
         "skip": sample.skip,
@@ -133,6 +142,8 @@ def _sample(row: dict[str, Any]) -> Sample:
         generator=_text(row["generator"]),
         group=_text(row["group"]),
         split=_text(row["split"]),
+        pair=_text(row["pair"]),
+        released=row["released"],
         provenance=Provenance(row["provenance"]),
         weight=row["weight"],
         skip=None if row["skip"] is None else Reason(row["skip"]),
@@ -149,7 +160,7 @@ def _text(data: bytes) -> str:
 
 
 def write_plan(path: Path, samples: Sequence[Sample]) -> None:
-    """Write the planned samples, atomically. Names of files survive bit for bit."""
+    """Write the planned samples, atomically. Names of files survive bit for bit; of holdouts, no place is written."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -158,7 +169,7 @@ def write_plan(path: Path, samples: Sequence[Sample]) -> None:
 
 
 def read_plan(path: Path) -> tuple[Sample, ...]:
-    """Read the planned samples of a run, so that nothing needs to be walked again.
+    """Read the planned samples of a run, so that nothing needs to be walked again. Those of holdouts lie ``NOWHERE``.
 
     Raises:
         RunError: The file is absent, damaged or of another version.

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from gasdet.atomic_files import write_atomically
 from gasdet.errors import RunError
+from gasdet.evaluation.concealing import concealed
 from gasdet.evaluation.text import storable
 from gasdet.types import Sample, Status
 
@@ -104,10 +105,10 @@ def blank(run_id: str, detector: str, sample: Sample) -> Record:
 
 
 def table_of(records: Sequence[Record]) -> pa.Table:
-    """The records as a table."""
+    """The records as a table. Every record that is kept goes through here, and those of holdouts are concealed here."""
     import pyarrow as pa
 
-    return pa.Table.from_pylist(list(records), schema=schema())
+    return pa.Table.from_pylist([concealed(record) for record in records], schema=schema())
 
 
 def write_records(path: Path, table: pa.Table) -> None:

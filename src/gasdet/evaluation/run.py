@@ -19,6 +19,7 @@ from gasdet.data import Dataset
 from gasdet.errors import DataError, RunError, UsageError
 from gasdet.evaluation import plan
 from gasdet.evaluation.configuration import RUN_VERSION, configuration_id, differences, run_configuration
+from gasdet.evaluation.decode_cache import DecodeCache
 from gasdet.evaluation.environment import code_sha256, environment
 from gasdet.evaluation.finished import (
     PARTS,
@@ -35,6 +36,7 @@ from gasdet.evaluation.inference import Scorer, placed
 from gasdet.evaluation.options import RunOptions, resolve_device
 from gasdet.evaluation.pipeline import DecodePool
 from gasdet.evaluation.processors import share_processors
+from gasdet.evaluation.provenance import DEFAULT_SHARE, check_share
 from gasdet.evaluation.records import (
     belongs,
     check_accounts,
@@ -46,7 +48,7 @@ from gasdet.evaluation.records import (
 from gasdet.evaluation.scoring import Group, blocks_of, groups_of, score_blocks
 from gasdet.evaluation.summary import summarise
 from gasdet.progress import ProgressSink, Silent
-from gasdet.types import Sample
+from gasdet.types import Provenance, Sample
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -66,6 +68,8 @@ def evaluate_run(
     progress: ProgressSink | None = None,
     *,
     metrics: Mapping[str, Any] | None = None,
+    holdout_share: float = DEFAULT_SHARE,
+    decode_cache: DecodeCache | None = None,
 ) -> Run:
     """Evaluate detectors on a dataset, or take an interrupted evaluation up again, or answer from a complete one.
 
@@ -76,6 +80,9 @@ def evaluate_run(
         options: See :class:`RunOptions`.
         progress: Told what happens.
         metrics: Metrics from plugins for the summary, name to function of (labels, scores, weights).
+        holdout_share: Share of the holdouts in the shared score, 0 to 1. As ``resamples``, it may change: the summary is then
+            computed anew from the records.
+        decode_cache: Where decoded samples are kept between runs; it changes no score.
 
     Raises:
         RunError: The folder is in use, holds something else or a run of another configuration, decoding cannot work, or the
@@ -93,7 +100,18 @@ def evaluate_run(
     device = resolve_device(options.device)
     make_folder(out)
     with locked(out):
-        evaluation = _Evaluation(detectors, dataset, samples, out, options, device, progress, dict(metrics or {}))
+        evaluation = _Evaluation(
+            detectors,
+            dataset,
+            samples,
+            out,
+            options,
+            device,
+            progress,
+            dict(metrics or {}),
+            check_share(holdout_share),
+            decode_cache,
+        )
         return evaluation.run()
 
 
@@ -124,6 +142,8 @@ class _Evaluation:
         device: str,
         progress: ProgressSink,
         metrics: dict[str, Any],
+        holdout_share: float,
+        decode_cache: DecodeCache | None,
     ) -> None:
         self._detectors = list(detectors)
         self._dataset = dataset
@@ -133,6 +153,8 @@ class _Evaluation:
         self._device = device
         self._progress = progress
         self._metrics = metrics
+        self._holdout_share = holdout_share
+        self._decode_cache = decode_cache
         self._groups = groups_of(detectors, samples)
         self._planned = {
             detectors[position].name: len(group.rows)
@@ -202,6 +224,7 @@ class _Evaluation:
                 "description": self._dataset.description,
                 "is_demo": self._dataset.is_demo,
                 "notes": list(self._dataset.notes),
+                "sources": [dict(source) for source in self._dataset.sources],
             },
             "planned": self._planned,
             "sessions": [*(stored or {}).get("sessions", []), self._session()],
@@ -240,8 +263,10 @@ class _Evaluation:
     def _asked_of_the_summary(self) -> dict[str, Any]:
         """What the summary depends on beside the records: a metric of other options is another metric."""
         options = {name: getattr(metric, "keywords", {}) for name, metric in self._metrics.items()}
+        holdouts = any(sample.provenance is Provenance.HOLDOUT for sample in self._samples)
         return {
             "resamples": self._options.resamples,
+            **({"holdout_share": self._holdout_share} if holdouts else {}),
             "metrics": {name: {key: repr(value) for key, value in of.items()} for name, of in sorted(options.items())},
         }
 
@@ -253,6 +278,7 @@ class _Evaluation:
             planned=self._planned,
             modalities={detector.name: detector.modality.value for detector in self._detectors},
             extra=self._metrics,
+            holdout_share=self._holdout_share,
         )
         write_json(self._out / SUMMARY, summary)
         asked = self._asked_of_the_summary()
@@ -286,6 +312,8 @@ class _Evaluation:
                     todo = [part for part in missing if part.group is group]
                     if todo:
                         tables.update(self._compute_group(group, todo, pool))
+                for line in [] if self._decode_cache is None else pool.cache_counts.lines(self._decode_cache):
+                    self._progress.note(line)
         return {path: table for path, table in tables.items() if table is not None}
 
     def _stored_part(self, part: _Part) -> pa.Table | None:
@@ -328,7 +356,10 @@ class _Evaluation:
 
     def _pool(self) -> DecodePool:
         return DecodePool(
-            workers=self._options.worker_count, timeout=self._options.decode_timeout, limits=self._options.limits
+            workers=self._options.worker_count,
+            timeout=self._options.decode_timeout,
+            limits=self._options.limits,
+            cache=self._decode_cache,
         )
 
     @contextmanager

@@ -19,7 +19,8 @@ from gasdet.builtin.tally import VECTORISED, FloatArray, IntArray, Tally
 from gasdet.errors import RunError
 from gasdet.evaluation.columns import DetectorRecords, Mask, coded, detectors_of
 from gasdet.evaluation.intervals import LEVEL, MIN_GROUPS, bootstrap
-from gasdet.types import LABEL_REAL, LABEL_SYNTHETIC, MediaType, Status
+from gasdet.evaluation.provenance import DEFAULT_SHARE, check_share, compared
+from gasdet.types import LABEL_REAL, LABEL_SYNTHETIC, MediaType, Provenance, Status
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -55,6 +56,7 @@ def summarise(
     planned: Mapping[str, int] | None = None,
     modalities: Mapping[str, str] | None = None,
     extra: Mapping[str, Metric] | None = None,
+    holdout_share: float = DEFAULT_SHARE,
 ) -> dict[str, Any]:
     """The content of summary.json, ready for ``json.dumps(..., allow_nan=False)``: what is undefined is None.
 
@@ -66,8 +68,10 @@ def summarise(
         modalities: Each detector's modality, which the records do not hold.
         extra: Metrics from plugins, name to function, computed over each detector's whole (not in the breakdowns). One that
             raises is null, with the error in the detector's notes.
+        holdout_share: Share of the holdouts in ``by_provenance.shared``, 0 to 1; without holdouts there is no such entry.
 
     Raises:
+        UsageError: ``holdout_share`` is none.
         RunError: The records do not hold exactly one outcome for each planned sample, or an ``ok`` row has no probability.
     """
     run_ids = coded(records, "run_id")[1]
@@ -81,7 +85,7 @@ def summarise(
             raise RunError(f"Detector {name!r} has {part.status.size} records for {planned.get(name)} planned samples.")
         detectors[name] = {
             "modality": str((modalities or {}).get(name, "")),
-            **_Summariser(part, resamples, seed, extra or {}).summary(),
+            **_Summariser(part, resamples, seed, extra or {}, check_share(holdout_share)).summary(),
         }
     return {
         "schema_version": SCHEMA_VERSION,
@@ -102,6 +106,7 @@ class _Summariser:
     resamples: int
     seed: int
     extra: Mapping[str, Metric]
+    holdout_share: float
 
     def summary(self) -> dict[str, Any]:
         everything = np.ones(self.part.status.size, dtype=np.bool_)
@@ -119,6 +124,7 @@ class _Summariser:
             "reasons": self._reasons(),
             "metrics": metrics,
             **before,
+            **({"by_provenance": self._by_provenance()} if self.part.holdout.any() else {}),
             "by_dataset": self._by_dataset(),
             "by_generator": self._by_generator(),
             "by_media_type": self._by_media_type(),
@@ -208,6 +214,18 @@ class _Summariser:
     def _by_dataset(self) -> list[dict[str, Any]]:
         codes, names = self.part.dataset
         return _worst_first([self._cell(name, codes == code) for code, name in enumerate(names)])
+
+    def _by_provenance(self) -> dict[str, Any]:
+        own = self.part.holdout
+        return compared(
+            self.part,
+            self._cell(Provenance.PUBLIC.value, ~own),
+            self._cell(Provenance.HOLDOUT.value, own),
+            metrics=CELL_INTERVALS,
+            resamples=self.resamples,
+            seed=self.seed,
+            share=self.holdout_share,
+        )
 
     def _by_generator(self) -> list[dict[str, Any]]:
         part = self.part

@@ -53,7 +53,7 @@ _INDENTED = ("brier_reliability", "brier_resolution", "brier_uncertainty", "brie
 
 
 def comparison(summary: Mapping[str, Any]) -> Grid:
-    """All detectors of a summary side by side: by modality, then the best combined score first.
+    """All detectors of a summary side by side: by modality, then the best combined (with holdouts: shared) score first.
 
     Each metric has its value, its 95 % interval on the line below and, for a detector with errors, the value when errors
     count as wrong on a third line. A calibrated detector has the same again for its scores before calibration.
@@ -82,6 +82,42 @@ def comparison(summary: Mapping[str, Any]) -> Grid:
     columns = (Column("detector", "left"), Column("samples"), *(Column(h) for h in HEADLINE.values()))
     notes = [f"{name}: {note}" for name, detector in detectors.items() for note in detector["notes"]]
     return Grid("", columns, tuple(rows), (_legend(summary), *notes))
+
+
+def generalisation(summary: Mapping[str, Any]) -> Grid | None:
+    """Public data and holdouts side by side, and the gap between them; None without holdouts.
+
+    Each value has its 95 % interval on the line below. The score that both share stands under the table, which has the best one
+    first.
+    """
+    told = {name: d for name, d in summary["detectors"].items() if d.get("by_provenance")}
+    if not told:
+        return None
+    rows, scores = [], []
+    for name, detector in sorted(told.items(), key=_best_first):
+        found = detector["by_provenance"]
+        for number, part in enumerate(found["parts"]):
+            counts = part["counts"]
+            title = f"{_short(name)}: {part['name']}" if not number else f"  {part['name']}"
+            samples = _lines((f"{counts['ok']} ok", _errors(counts["error"])))
+            rows.append((title + (" *" if part["small"] else ""), samples, *_with_intervals(part["metrics"])))
+        rows.append(("  gap", "", *_with_intervals(found["gap"])))
+        shared = found["shared"]
+        errors = f", errors as wrong {_value(shared['errors_as_wrong'])}" if detector["counts"]["error"] else ""
+        scores.append(f"{name}: {_value(shared['value'])} ({_interval(shared)}){errors}")
+    share = next(iter(told.values()))["by_provenance"]["shared"]["share"]
+    notes = [
+        f"Score, {1 - share:g} of the public combined score and {share:g} of the holdouts': {'; '.join(scores)}.",
+        "gap: public minus holdout, of each metric; above 0, or for Brier and ECE below 0, the detector is worse on holdouts.",
+    ]
+    if any(part["small"] for d in told.values() for part in d["by_provenance"]["parts"]):
+        notes.append("*: fewer than 30 scored samples of a class.")
+    columns = (Column("detector", "left"), Column("samples"), *(Column(h) for h in HEADLINE.values()))
+    return Grid("Public data and holdouts", columns, tuple(rows), tuple(notes))
+
+
+def _with_intervals(metrics: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    return [_lines(_stacked(metrics[metric])[:2]) for metric in HEADLINE]
 
 
 def detector_metrics(name: str, detector: Mapping[str, Any]) -> Grid:
@@ -131,13 +167,17 @@ def breakdown(detector: Mapping[str, Any], by: str, *, title: str = "", max_rows
 
 
 def grids(summary: Mapping[str, Any], *, full: bool = False) -> list[Grid]:
-    """What ``gasdet evaluate`` prints: the comparison, and each detector's datasets and generators where there are several.
+    """What ``gasdet evaluate`` prints: the comparison, and public data against holdouts, datasets and generators.
+
+    The latter for each detector, where there are several.
 
     Args:
         summary: What summary.json holds.
         full: Also every metric of each detector, its media types, and every row.
     """
     result = [comparison(summary)]
+    if (private := generalisation(summary)) is not None:
+        result.append(private)
     said: set[str] = set()
     for name, detector in sorted(summary["detectors"].items(), key=_best_first):
         if full:
@@ -179,8 +219,11 @@ def comparison_table(summary: Mapping[str, Any], width: int = WIDTH) -> str:
 
 
 def _best_first(pair: tuple[str, Mapping[str, Any]]) -> tuple[str, float, str]:
+    """By the score that public data and holdouts share, where there are holdouts; by that of all samples otherwise."""
     name, detector = pair
     score = detector["metrics"]["combined_score"]["value"]
+    if detector.get("by_provenance"):
+        score = detector["by_provenance"]["shared"]["value"]
     return str(detector["modality"]), -1.0 if score is None else -score, name
 
 
