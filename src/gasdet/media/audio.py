@@ -62,8 +62,27 @@ def decode_audio(source: Path | bytes, preprocessing: Preprocessing, limits: Med
         with opened(file, Modality.AUDIO) as container:
             stream = best_stream(container, Modality.AUDIO)
             rate = stream.codec_context.sample_rate
-            track = _Track(_pyav_name(), rate, _pyav_blocks(container, stream))
+            track = _Track(_pyav_name(), rate, pyav_blocks(container, stream))
             return _decode(track, preprocessing, limits)
+
+
+def decode_samples(
+    samples: Array, rate: int, preprocessing: Preprocessing, limits: MediaLimits, *, decoder: str
+) -> Decoded:
+    """Samples that somebody else has decoded, as ``decode_audio`` would give them.
+
+    Args:
+        samples: float32 ``[n, channels]``.
+        rate: In Hz.
+        preprocessing: What the model takes.
+        limits: Bounds on the length.
+        decoder: What made the samples, for the record.
+
+    Raises:
+        MediaError: With the reason.
+    """
+    blocks = (samples[start : start + _BLOCK] for start in range(0, len(samples), _BLOCK))
+    return _decode(_Track(decoder, rate, blocks), preprocessing, limits)
 
 
 def _decode(track: _Track, preprocessing: Preprocessing, limits: MediaLimits) -> Decoded:
@@ -88,7 +107,8 @@ def _decode(track: _Track, preprocessing: Preprocessing, limits: MediaLimits) ->
     window, padding = fit_window(samples, preprocessing)
     notes += padding
     decoder = track.decoder if mixer.stream is None else f"{track.decoder}+{_soxr_name()}"
-    return Decoded(window, decoder, duration_s=mixer.read / track.rate, notes=tuple(notes))
+    facts = {"sample_rate": track.rate}
+    return Decoded(window, decoder, duration_s=mixer.read / track.rate, notes=tuple(notes), facts=facts)
 
 
 def _too_long(seconds: float, limits: MediaLimits) -> MediaError:
@@ -176,7 +196,12 @@ def window_start(have: int, preprocessing: Preprocessing) -> int:
     return spare // 2 if preprocessing.num_samples and spare > 0 and preprocessing.audio_crop == "center" else 0
 
 
-def _pyav_blocks(container: Any, stream: Any) -> Iterator[Array]:
+def pyav_blocks(container: Any, stream: Any) -> Iterator[Array]:
+    """Decode a stream with PyAV frame by frame, float32 ``[n, channels]``.
+
+    Raises:
+        MediaError: CORRUPT.
+    """
     frames = container.decode(stream)
     count = 0
     while True:

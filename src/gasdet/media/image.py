@@ -55,7 +55,7 @@ def decode_image(
     with warnings.catch_warnings():
         # Pillow warns of large images and of odd metadata: the first has its own check here, the second no bearing.
         warnings.simplefilter("ignore")
-        with _opened(data) as image:
+        with open_image(data) as image:
             return _decode(image, data, preprocessing, limits, find)
 
 
@@ -87,8 +87,15 @@ def _decode(
     return Decoded(planar(fitted), decoder, width=width, height=height, notes=tuple(notes))
 
 
-def _opened(data: bytes) -> Image:
-    """The image with its header read, or the reason why not."""
+def open_image(data: bytes) -> Image:
+    """An image with its header read.
+
+    Args:
+        data: The file.
+
+    Raises:
+        MediaError: It is no image, or its header is damaged, with the reason.
+    """
     from PIL import Image, UnidentifiedImageError
 
     pillow()

@@ -1,0 +1,39 @@
+"""What an audit calls for every sample in a decode process: its properties as facts."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from gasdet.data import read_source
+from gasdet.media import Decoded, MediaLimits
+from gasdet.media.properties import properties_of
+from gasdet.types import Locator, Preprocessing
+
+PROBE = "gasdet.inspection.auditing.probe:probe_sample"
+"""Import path of :func:`probe_sample`, as the decode processes take it."""
+
+
+def probe_sample(locator: Locator, preprocessing: Preprocessing, limits: MediaLimits) -> Decoded:
+    """The properties of one sample, or of what an equalisation leaves of it.
+
+    Args:
+        locator: Where it is.
+        preprocessing: Its modality says what the sample is; where it names an equalisation, the properties are those of the
+            equalised bytes, which have no name and so no extension.
+        limits: Bounds.
+
+    Returns:
+        An empty array, and the properties as ``facts``.
+
+    Raises:
+        MediaError: The sample cannot be read, with the reason.
+    """
+    source = read_source(locator)
+    name = locator.member or locator.path if locator.kind != "parquet" else ""
+    modality = preprocessing.modality
+    if preprocessing.equalise:
+        from gasdet.media.equalising import equalise
+
+        source, name = equalise(source, modality, preprocessing.equalise, limits), ""
+    facts = properties_of(source, modality, name=name, limits=limits)
+    return Decoded(np.empty(0, np.uint8), "", facts=facts)

@@ -1,0 +1,76 @@
+"""The one way in: a source to its properties."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from gasdet.errors import MediaError
+from gasdet.media.decoded import MediaLimits
+from gasdet.media.frames import Source
+from gasdet.media.properties.spec import Value
+from gasdet.media.properties.table import PROPERTIES
+from gasdet.types import Modality, Reason
+
+
+def properties_of(
+    source: Source,
+    modality: Modality,
+    *,
+    name: str = "",
+    limits: MediaLimits | None = None,
+) -> dict[str, Value]:
+    """The properties of one sample, all of the modality's in :data:`PROPERTIES` and in its order.
+
+    Images and clips are not decoded: headers tell. Clips are read to their end for the packets. Recordings are decoded.
+
+    Args:
+        source: The file, its bytes, or the frames of a clip.
+        modality: What the sample is taken for; a file that is another kind of media is an error.
+        name: What the extension is read from, where the source does not have the sample's name (bytes of an archive's member).
+        limits: Bounds on the size of files and pictures and the length of recordings.
+
+    Returns:
+        Name to value, in plain Python types; None where the file does not have the property or does not state it.
+
+    Raises:
+        MediaError: The file is missing, empty, too large, cut off, or its header cannot be read, with the reason. Damage in
+            pixels that are not decoded is not noticed.
+    """
+    limits = limits or MediaLimits()
+    try:
+        found = _read(source, modality, limits)
+    except MediaError:
+        raise
+    except MemoryError:
+        raise MediaError(Reason.DECODER_OUT_OF_MEMORY, "Reading the properties ran out of memory.") from None
+    except Exception as error:
+        said = " ".join(str(error).split()).rstrip(".")
+        message = f"Reading the properties failed with {type(error).__name__}: {said}."
+        raise MediaError(Reason.DECODE_FAILED, message) from error
+    if isinstance(source, Path | bytes):  # frames have their own
+        found["extension"] = extension_of(name or (source.name if isinstance(source, Path) else ""))
+    return {spec.name: found.get(spec.name) for spec in PROPERTIES[modality]}
+
+
+def _read(source: Source, modality: Modality, limits: MediaLimits) -> dict[str, Value]:
+    if not isinstance(source, Path | bytes):
+        from gasdet.media.properties.sequence import sequence_properties
+
+        return sequence_properties(source, limits)
+    if modality is Modality.IMAGE:
+        from gasdet.media.properties.image import image_properties
+
+        return image_properties(source, limits)
+    if modality is Modality.VIDEO:
+        from gasdet.media.properties.clip import clip_properties
+
+        return clip_properties(source, limits)
+    from gasdet.media.properties.recording import recording_properties
+
+    return recording_properties(source, limits)
+
+
+def extension_of(name: str) -> str | None:
+    """The extension of a file's name in lower case, without its dot; None where it has none."""
+    stem, dot, suffix = name.replace("\\", "/").rpartition("/")[2].rpartition(".")
+    return suffix.lower() if dot and stem else None
