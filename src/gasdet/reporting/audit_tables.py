@@ -1,0 +1,216 @@
+"""An audit as tables and sentences. Everything here takes what ``gasdet data audit --json`` prints."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from gasdet.reporting.grid import Column, Grid
+
+MAX_ROWS = 12
+VERDICTS = {
+    "undecided": "too few groups",
+    "none": "no shortcut",
+    "weak": "weak",
+    "strong": "STRONG",
+    "fatal": "FATAL",
+}
+"""Verdicts as the tables show them."""
+
+SHORTCUTS = ("weak", "strong", "fatal")
+_MANY = 0.005
+_TYPICAL = 16
+
+
+def audit_grids(audit: Mapping[str, Any], *, full: bool = False) -> list[Grid]:
+    """For each modality the properties, best separating first, and its data sets where there are several.
+
+    Args:
+        audit: The JSON document.
+        full: Every property and every data set, not the first dozen.
+    """
+    grids = []
+    for modality, section in audit["modalities"].items():
+        grids.append(_properties(modality, section, full))
+        if section["datasets"]:
+            grids.append(_datasets(modality, section, full))
+    return grids
+
+
+def conclusions(audit: Mapping[str, Any]) -> list[str]:
+    """What it all means, a sentence or two for each modality, and what was left out."""
+    lines = []
+    for modality, section in audit["modalities"].items():
+        lines.append(f"{modality}: {conclusion(section['overall'])}")
+        if section["equalised"]:
+            lines.append(
+                f"{modality}, equalised ({section['equalised']['profile']}): {conclusion(section['equalised']['overall'])}"
+            )
+    lines += left_out_lines(audit["left_out"], "")
+    if audit["left_out_equalised"]:
+        lines += left_out_lines(audit["left_out_equalised"], " after equalisation")
+    return lines
+
+
+def conclusion(measured: Mapping[str, Any]) -> str:
+    """What the model of all properties says of one set of samples."""
+    model = measured["model"]
+    if model["verdict"] == "undecided":
+        return "too few groups of a class (at least ten of each are needed) to measure anything."
+    reached = f"AUROC {number(model['auroc'])} ({interval(model)})"
+    if model["verdict"] == "none":
+        best = next((p for p in measured["properties"] if p["verdict"] in SHORTCUTS), None)
+        if best is not None:
+            return f"all properties together reach {reached}, but {best['name']} alone is a {best['verdict']} shortcut."
+        sentence = f"no shortcut was found; all properties together reach {reached}."
+        if model["high"] >= 0.7:
+            sentence += " So few samples do not exclude one."
+        return sentence
+    return f"a detector that never looks at the content could reach {reached}: a {model['verdict']} shortcut."
+
+
+def left_out_lines(left_out: Mapping[str, Any], when: str) -> list[str]:
+    """What has no properties, by class and reason: a class that fails more often is a shortcut too."""
+    lines = []
+    for modality, classes in left_out.items():
+        told = [
+            f"{sum(reasons.values()):,} {name} ({', '.join(f'{n:,} {why}' for why, n in sorted(reasons.items()))})"
+            for name, reasons in classes.items()
+        ]
+        lines.append(f"{modality}: left out{when}: {'; '.join(told)}.")
+    return lines
+
+
+def _properties(modality: str, section: Mapping[str, Any], full: bool) -> Grid:
+    overall = section["overall"]
+    after = section["equalised"]["overall"] if section["equalised"] else None
+    left = {p["name"]: p for p in after["properties"]} if after else {}
+    shown, same, hidden = _chosen(overall, after, full)
+    rows = [_row("all together (model)", overall["model"], after and after["model"], "", "", "")]
+    for entry in shown:
+        unit = f" ({entry['unit']})" if entry["unit"] else ""
+        advised = entry["remedy"] if entry["verdict"] in SHORTCUTS else ""
+        seen = (typical(entry, "real", unit=False), typical(entry, "synthetic", unit=False))
+        rows.append(_row(entry["name"] + unit, entry, left.get(entry["name"]), *seen, advised))
+    headings = ["AUROC", "95 % interval", "verdict", *(["left"] if after else []), "real", "synthetic", "remedy"]
+    columns = (
+        Column("property", "left"),
+        *(Column(h, "left" if h in ("verdict", "remedy") else "right") for h in headings),
+    )
+    counts = overall["counts"]
+    title = f"{modality}: {counts['real']:,} real, {counts['synthetic']:,} synthetic"
+    groups = (counts["real_groups"], counts["synthetic_groups"])
+    if groups != (counts["real"], counts["synthetic"]):
+        title += f" ({groups[0]:,} and {groups[1]:,} groups)"
+    return Grid(title, columns, tuple(rows), tuple(_notes(overall, shown, same, hidden, bool(left))))
+
+
+def _chosen(
+    overall: Mapping[str, Any], after: Mapping[str, Any] | None, full: bool
+) -> tuple[list[Mapping[str, Any]], list[Mapping[str, Any]], int]:
+    """Properties to show, those that are the same in all samples, and how many others there are."""
+    same = [p for p in overall["properties"] if p["constant"]]
+    varying = [p for p in overall["properties"] if not p["constant"]]
+    if full:
+        return varying, same, 0
+    worse = {p["name"] for p in after["properties"] if p["verdict"] in SHORTCUTS} if after else set()
+    shown = [p for i, p in enumerate(varying) if i < MAX_ROWS or p["verdict"] in SHORTCUTS or p["name"] in worse]
+    return shown, same, len(varying) - len(shown)
+
+
+def _notes(
+    overall: Mapping[str, Any],
+    shown: Sequence[Mapping[str, Any]],
+    same: Sequence[Mapping[str, Any]],
+    hidden: int,
+    left: bool,
+) -> list[str]:
+    notes = ["AUROC: on samples that had no part in how a property is read; 0.5 is chance. Of numbers, medians."]
+    if left:
+        notes.append("left: the AUROC once both classes are equalised.")
+    if overall["noise"] is not None:
+        notes.append(f"The best of these properties reaches {number(overall['noise'])} by chance, once in 20 times.")
+    if hidden:
+        notes.append(f"{hidden} more separate less (--full shows them).")
+    present = [f"{p['name']} ({typical(p, 'real')})" for p in same if p["real"]["missing"] < 1]
+    absent = [p["name"] for p in same if p["real"]["missing"] == 1]
+    if present:
+        notes.append(f"The same in all samples: {', '.join(present)}.")
+    if absent:
+        notes.append(f"In no sample: {', '.join(absent)}.")
+    advice: dict[str, list[str]] = {}
+    for entry in shown:
+        if entry["verdict"] in SHORTCUTS:
+            advice.setdefault(f"{entry['remedy']}: {entry['advice']}", []).append(entry["name"])
+    notes += [f"{', '.join(names)}: {text}" for text, names in advice.items()]
+    if advice:
+        notes.append("--equalise brings both classes through one crop, size and codec, here and in evaluate and train.")
+    return notes
+
+
+def _datasets(modality: str, section: Mapping[str, Any], full: bool) -> Grid:
+    after = section["equalised"]["datasets"] if section["equalised"] else None
+    found = sorted(section["datasets"].items(), key=lambda pair: (-(pair[1]["model"]["auroc"] or 0.0), pair[0]))
+    rows = []
+    for name, measured in found if full else found[:MAX_ROWS]:
+        counts = measured["counts"]
+        rest = after[name]["model"] if after and name in after else None
+        best = measured["properties"][0]
+        alone = best["verdict"] != "undecided" and not best["constant"]
+        told = f"{best['name']} {number(best['auroc'])}" if alone else "-"
+        figures = _row(_short(name), measured["model"], rest, told)
+        cells = [figures[0], f"{counts['real']:,}", f"{counts['synthetic']:,}", *figures[1:]]
+        if after is not None and rest is None:
+            cells.insert(6, "-")
+        rows.append(tuple(cells))
+    headings = ["real", "synth.", "AUROC", "95 % interval", "verdict", *(["left"] if after is not None else [])]
+    columns = (
+        Column("dataset", "left"),
+        *(Column(h, "left" if h == "verdict" else "right") for h in headings),
+        Column("best property", "left"),
+    )
+    notes = []
+    if len(rows) < len(found):
+        notes.append(f"{len(found) - len(rows)} more reach less (--full shows them).")
+    if section["one_class"]:
+        names = sorted(section["one_class"])
+        more = f" and {len(names) - MAX_ROWS} more" if len(names) > MAX_ROWS else ""
+        notes.append(f"Of one class, and in the figures of all together only: {', '.join(names[:MAX_ROWS])}{more}.")
+    return Grid(f"{modality}: data sets, all properties together", columns, tuple(rows), tuple(notes))
+
+
+def typical(entry: Mapping[str, Any], name: str, *, unit: bool = True) -> str:
+    """What a class mostly is like: a median, or the most frequent value with its share; short enough for a column."""
+    about = entry[name]
+    missing = f", {about['missing']:.0%} none" if about["missing"] >= _MANY else ""
+    if "median" in about:
+        if about["median"] is None:
+            return "none"
+        value = about["median"]
+        shown = f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+        return f"{shown} {entry['unit']}{missing}" if unit and entry["unit"] else f"{shown}{missing}"
+    if about["value"] is None:
+        return "none"
+    share = f" {about['share']:.0%}" if about["share"] < 1 else ""
+    return f"{_short(about['value'], _TYPICAL)}{share}{missing}"
+
+
+def number(value: float | None) -> str:
+    """Three decimals, or a dash."""
+    return "-" if value is None else f"{value:.3f}"
+
+
+def interval(entry: Mapping[str, Any]) -> str:
+    """An interval's bounds, or a dash."""
+    return "-" if entry["low"] is None else f"{entry['low']:.3f}..{entry['high']:.3f}"
+
+
+def _row(name: str, entry: Mapping[str, Any], left: Mapping[str, Any] | None, *rest: str) -> tuple[str, ...]:
+    """A name, its figure, what equalisation leaves of it where that is known, and more."""
+    after = (number(left["auroc"]),) if left else ()
+    return name, number(entry["auroc"]), interval(entry), VERDICTS[entry["verdict"]], *after, *rest
+
+
+def _short(text: str, most: int = 28) -> str:
+    text = text if text.isprintable() else text.encode("unicode_escape").decode("ascii")
+    return text if len(text) <= most else f"{text[: most - 8]}..{text[-6:]}"
