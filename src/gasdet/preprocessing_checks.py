@@ -65,6 +65,10 @@ def checked_value(key: str, value: Any, where: str) -> Any:
         if value is not None and not (isinstance(value, str) and _REGION_NAME.fullmatch(value)):
             raise fail("the name of a registered preprocessor, or empty")
         return value or ""
+    if key == "equalise":  # which profile there is, types.Preprocessing checks: it depends on the modality
+        if value is not None and not isinstance(value, str):
+            raise fail("the name of an equalisation profile, or empty")
+        return value or ""
     if key == "region_margin":
         if not is_number(value) or not 1 <= value <= 10:
             raise fail("a number from 1 to 10")

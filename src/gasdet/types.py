@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Literal
 
+from gasdet.equalise_profiles import canonical
 from gasdet.errors import ConfigError
 from gasdet.preprocessing_checks import checked_value
 
@@ -105,7 +106,7 @@ FramePad = Literal["repeat_last", "error"]
 AudioPad = Literal["zeros", "repeat"]
 AudioCrop = Literal["center", "start"]
 
-_COMMON = ("normalize",)
+_COMMON = ("equalise", "normalize")
 _REGION_KEYS = ("region", "region_margin")
 _PIXEL_KEYS = ("resize", "resize_mode", "interpolation", "antialias", "exif_orientation", *_REGION_KEYS)
 _KEYS: dict[Modality, tuple[str, ...]] = {
@@ -127,6 +128,10 @@ _KEYS: dict[Modality, tuple[str, ...]] = {
 @dataclass(frozen=True, slots=True)
 class Preprocessing:
     """What happens between a decoded file and a model's input. The defaults are GASBench's.
+
+    All modalities:
+        equalise: The equalisation profile that every file goes through first, real and synthetic alike, with what differs from
+            it ("standard-1:side=128"; docs/equalising.md); empty for none. The other keys see the equalised file.
 
     Images and clips (uint8 RGB, 0 to 255):
         resize: Height and width of the model's input.
@@ -175,6 +180,7 @@ class Preprocessing:
     audio_crop: AudioCrop = "center"
     region: str = ""
     region_margin: float = 1.3
+    equalise: str = ""
 
     @property
     def num_samples(self) -> int:
@@ -214,6 +220,8 @@ class Preprocessing:
         if max_frames is not None:
             values.setdefault("num_frames", max_frames)
         clean = {key: checked_value(key, value, where) for key, value in values.items()}
+        if clean.get("equalise"):
+            clean["equalise"] = canonical(clean["equalise"], modality, where=f"{where}: equalise")
         if not clean.get("region"):
             clean.pop("region_margin", None)  # it has no effect
         elif modality is Modality.VIDEO and clean.get("resize_mode") == "none":
@@ -223,9 +231,11 @@ class Preprocessing:
     def to_mapping(self) -> dict[str, Any]:
         """The keys that matter for this modality, every default written out: what a run records.
 
-        Those of the region are there only where one is looked for.
+        Those of the region are there only where one is looked for, and that of the equalisation only where there is one.
         """
-        left_out = ("normalize", "max_frames", *(() if self.region else _REGION_KEYS))
+        left_out = ["normalize", "max_frames", *(() if self.region else _REGION_KEYS)]
+        if not self.equalise:
+            left_out.append("equalise")
         keys = [k for k in _KEYS[self.modality] if k not in left_out]
         return {k: list(v) if isinstance(v := getattr(self, k), tuple) else v for k in keys}
 
@@ -235,7 +245,7 @@ class Preprocessing:
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-LocatorKind = Literal["file", "zip", "tar", "parquet"]
+LocatorKind = Literal["file", "zip", "tar", "parquet", "frames"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,9 +253,9 @@ class Locator:
     """Where a sample's bytes are, in a form that a decode worker and plan.parquet can hold.
 
     Attributes:
-        kind: Which kind of place.
-        path: The file itself, or the archive or Parquet file that holds it.
-        member: The member's name in a zip or tar.
+        kind: Which kind of place; ``frames`` is a folder of images that is one clip.
+        path: The file itself, or the archive or Parquet file that holds it. Of frames: their folder, or the archive.
+        member: The member's name in a zip or tar. Of frames: their folder in the archive; empty for a folder on disk.
         row: The row in a Parquet file, counted from 0 over all row groups.
         column: The Parquet column with the bytes, with a dot for a struct's field ("image.bytes").
         size: Bytes, where known without reading; -1 otherwise.

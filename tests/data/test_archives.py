@@ -195,6 +195,47 @@ def test_a_gzip_bomb_is_refused_as_a_whole(tmp_path: Path, monkeypatch: pytest.M
         listed(path)
 
 
+def test_a_zip_whose_members_share_their_bytes_is_refused_as_a_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No member is too large by itself; every entry of the directory points to one and the same content."""
+    monkeypatch.setattr(archives, "RATIO_FLOOR_BYTES", 10_000)
+    monkeypatch.setattr(archives, "MAX_RATIO", 50)
+    path = tmp_path / "x.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as made:
+        made.writestr("0.bmp", bytes(9_000) + os.urandom(50))
+        first = made.infolist()[0]
+        for i in range(1, 500):
+            twin = zipfile.ZipInfo(f"{i}.bmp")
+            twin.compress_type, twin.header_offset, twin.CRC = first.compress_type, first.header_offset, first.CRC
+            twin.file_size, twin.compress_size = first.file_size, first.compress_size
+            made.filelist.append(twin)
+            made.NameToInfo[twin.filename] = twin
+    assert path.stat().st_size < 40_000
+    with pytest.raises(DataError, match="expands to more than 50 times"):
+        listed(path)
+
+
+def test_archives_of_too_many_members_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as made:
+        for i in range(30):
+            made.writestr(f"{i}.jpg", JPEG)
+    tar_with(tmp_path / "x.tar", [(tar_info(f"{i}.jpg"), JPEG) for i in range(30)])
+    assert len(listed(tmp_path / "x.zip")) == len(listed(tmp_path / "x.tar")) == 30
+    monkeypatch.setattr(archives, "MAX_MEMBERS", 29)
+    for name in ("x.zip", "x.tar"):
+        with pytest.raises(DataError, match="more than 29 members"):
+            listed(tmp_path / name)
+    assert reason_of("zip", tmp_path / "x.zip", "0.jpg") is Reason.TOO_LARGE
+    monkeypatch.undo()
+    opened: list[str] = []
+    monkeypatch.setattr(archives, "MAX_DIRECTORY_BYTES", 1000)
+    monkeypatch.setattr(archives.zipfile, "ZipFile", opened.append)
+    with pytest.raises(DataError, match="directory has"):
+        listed(tmp_path / "x.zip")
+    assert not opened, "the directory was read before it was measured"
+
+
 def test_a_damaged_member_costs_itself_only(tmp_path: Path) -> None:
     path = tmp_path / "x.zip"
     with zipfile.ZipFile(path, "w") as made:

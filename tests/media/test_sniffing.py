@@ -117,6 +117,8 @@ def test_every_real_file_is_told_by_content_and_by_name(shared_media: Path) -> N
         ("写真.webp", Modality.IMAGE),
         ("x.m4a", Modality.AUDIO),
         ("x.sph", Modality.AUDIO),
+        ("aud_000001.wav.pt", Modality.AUDIO),
+        ("model.pth", None),
         ("archive.jpg.zip", None),
         ("folder.jpg/readme", None),
         (".jpg", None),

@@ -11,8 +11,10 @@ import tarfile
 import zipfile
 import zlib
 from collections import Counter
+from collections.abc import Iterable
 from typing import IO, Protocol
 
+from gasdet.data.containers import zip_directory_bytes
 from gasdet.data.listing import HEAD_BYTES, Entry, Listing, NeedsHead, Problem, counted
 from gasdet.data.names import ArchiveKind, archive_kind, is_litter, printable
 from gasdet.errors import DataError, MediaError
@@ -24,6 +26,10 @@ MAX_RATIO = 200
 """Expanded bytes per compressed byte. Media are compressed already; what expands further is a bomb..."""
 RATIO_FLOOR_BYTES = 64 * 2**20
 """...unless it is small: a silent recording or a black picture may well shrink a thousandfold."""
+MAX_MEMBERS = 4_000_000
+"""Members of one archive: three times ImageNet's. Each is a description in memory before anything can be chosen."""
+MAX_DIRECTORY_BYTES = 768 * 2**20
+"""Of a zip's central directory, which is read as a whole."""
 
 # What the standard library raises for damaged archives; found by changing random bytes in good ones.
 _DAMAGE = (
@@ -47,6 +53,9 @@ class ArchiveReader(Protocol):
 
     def read(self, member: str, count: int | None = None) -> bytes:
         """A member's bytes, or its first ``count``. Raises MediaError."""
+
+    def folder(self, folder: str) -> dict[str, str]:
+        """The files that lie directly in a folder, in the archive's order: name to member. Raises MediaError."""
 
     def close(self) -> None:
         """Close the file."""
@@ -86,11 +95,13 @@ def list_archive(path: str, *, needs_head: NeedsHead) -> Listing:
     listed = _ListedMembers(path, kind)
     try:
         if kind == "zip":
-            with zipfile.ZipFile(path) as archive:
+            with _opened_zip(path) as archive:
                 _list_zip(archive, listed, needs_head)
         else:
             with tarfile.open(path, "r:*") as tar:
                 _list_tar(tar, listed, needs_head)
+    except MediaError as error:
+        raise DataError(f"{printable(path)} cannot be listed: {error}; unpack it and give the folder.") from error
     except _DAMAGE as error:
         raise DataError(
             f"{printable(path)} is damaged or no {kind} archive ({error}); get it again, or unpack what can be saved "
@@ -168,7 +179,32 @@ def _raise(problem: Problem | None) -> None:
 # Zip
 
 
+def _opened_zip(path: str) -> zipfile.ZipFile:
+    """An archive whose directory was measured before zipfile makes an object of each of its records.
+
+    Raises:
+        MediaError: TOO_LARGE: it has too many members.
+        BadZipFile: It is no zip.
+    """
+    with open(path, "rb") as file:
+        size = zip_directory_bytes(file)
+    if size > MAX_DIRECTORY_BYTES:
+        message = f"the zip archive's directory has {size:,} bytes, over {MAX_DIRECTORY_BYTES:,}"
+        raise MediaError(Reason.TOO_LARGE, message)
+    archive = zipfile.ZipFile(path)
+    if len(archive.filelist) > MAX_MEMBERS:
+        archive.close()
+        raise _too_many("zip")
+    return archive
+
+
+def _too_many(kind: ArchiveKind) -> MediaError:
+    return MediaError(Reason.TOO_LARGE, f"the {kind} archive holds more than {MAX_MEMBERS:,} members")
+
+
 def _list_zip(archive: zipfile.ZipFile, listed: _ListedMembers, needs_head: NeedsHead) -> None:
+    total = sum(info.file_size for info in archive.infolist())
+    _refuse_bomb(listed.path, total)
     for info in archive.infolist():
         if info.is_dir():
             continue
@@ -206,7 +242,14 @@ class ZipReader:
     """An open zip: members in any order."""
 
     def __init__(self, path: str) -> None:
-        self._archive = zipfile.ZipFile(path)
+        self._archive = _opened_zip(path)
+        self._folders: dict[str, dict[str, str]] | None = None
+
+    def folder(self, folder: str) -> dict[str, str]:
+        """The files that lie directly in a folder: name to member."""
+        if self._folders is None:
+            self._folders = _by_folder(info.filename for info in self._archive.infolist() if not info.is_dir())
+        return self._folders.get(folder, {})
 
     def read(self, member: str, count: int | None = None) -> bytes:
         """A member's bytes, or its first ``count``."""
@@ -223,19 +266,34 @@ class ZipReader:
         self._archive.close()
 
 
+def _refuse_bomb(path: str, total: int) -> None:
+    """Refuse an archive whose members together are far larger than itself, as where a zip's members share their bytes."""
+    if total > RATIO_FLOOR_BYTES * 16 and total > MAX_RATIO * os.path.getsize(path):
+        raise DataError(
+            f"{printable(path)} expands to more than {MAX_RATIO} times its size, as no media do; if it is "
+            "what you want, unpack it and give the folder."
+        )
+
+
+def _by_folder(members: Iterable[str]) -> dict[str, dict[str, str]]:
+    """Every folder's files: folder, name, member. Of a name that occurs twice the first counts; listing tells of it."""
+    folders: dict[str, dict[str, str]] = {}
+    for member in members:
+        folder, _, name = clean_member(member).rpartition("/")
+        folders.setdefault(folder, {}).setdefault(name, member)
+    return folders
+
+
 # Tar
 
 
 def _list_tar(tar: tarfile.TarFile, listed: _ListedMembers, needs_head: NeedsHead) -> None:
-    compressed = os.path.getsize(listed.path)
-    total = 0
+    total = members = 0
     while (info := _next(tar)) is not None:
-        total += info.size
-        if total > RATIO_FLOOR_BYTES * 16 and total > MAX_RATIO * compressed:
-            raise DataError(
-                f"{printable(listed.path)} expands to more than {MAX_RATIO} times its size, as no media do; if it is "
-                "what you want, unpack it and give the folder."
-            )
+        total, members = total + info.size, members + 1
+        _refuse_bomb(listed.path, total)
+        if members > MAX_MEMBERS:
+            raise _too_many("tar")
         if info.isdir():
             continue
         entry = listed.add(info.name, info.size, _tar_problem(info))
@@ -272,6 +330,19 @@ class TarReader:
         self._tar = tarfile.open(path, "r:*")  # noqa: SIM115 - closed by close()
         self._known: dict[str, tuple[int, int, Problem | None]] = {}
         self._at_end = False
+        self._folders: dict[str, dict[str, str]] | None = None
+
+    def folder(self, folder: str) -> dict[str, str]:
+        """The files that lie directly in a folder: name to member. The first call goes through the whole archive once."""
+        if self._folders is None:
+            try:
+                while not self._at_end:
+                    self._take_next()
+            except _DAMAGE as error:
+                message = f"the tar archive is damaged ({error})"
+                raise MediaError(Reason.ARCHIVE_DAMAGED, message) from error
+            self._folders = _by_folder(self._known)
+        return self._folders.get(folder, {})
 
     def read(self, member: str, count: int | None = None) -> bytes:
         """A member's bytes, or its first ``count``."""
@@ -290,14 +361,17 @@ class TarReader:
 
     def _find(self, member: str) -> tuple[int, int, Problem | None]:
         while member not in self._known and not self._at_end:
-            info = _next(self._tar)
-            if info is None:
-                self._at_end = True
-            elif not info.isdir():
-                self._known[info.name] = (info.offset_data, info.size, _tar_problem(info))
+            self._take_next()
         if member not in self._known:
             raise MediaError(Reason.FILE_MISSING, "the tar archive has no such member")
         return self._known[member]
+
+    def _take_next(self) -> None:
+        info = _next(self._tar)
+        if info is None:
+            self._at_end = True
+        elif not info.isdir():
+            self._known[info.name] = (info.offset_data, info.size, _tar_problem(info))
 
     def close(self) -> None:
         """Close the file."""

@@ -6,6 +6,7 @@ import hashlib
 import os
 from typing import IO
 
+from gasdet.data.names import archive_kind
 from gasdet.types import LocatorKind
 
 TAIL_BYTES = 64 * 2**10 + 256
@@ -21,10 +22,14 @@ def container_state(kind: LocatorKind, path: str) -> str:
     xz the sizes, of everything before. The cost is that of reading the index, whatever the size of the file.
 
     Args:
-        kind: "parquet", "zip" or "tar".
-        path: The file. Its name is no part of the answer.
+        kind: "parquet", "zip", "tar" or "frames". A folder of frames has as its state the names and sizes of the files in it.
+        path: The file or folder. Its name is no part of the answer.
     """
     try:
+        if kind == "frames":
+            if os.path.isdir(path):
+                return _folder_state(path)
+            kind = archive_kind(path) or kind
         with open(path, "rb") as file:
             size = file.seek(0, os.SEEK_END)
             tail = _tail(file, size)
@@ -32,6 +37,32 @@ def container_state(kind: LocatorKind, path: str) -> str:
             return f"{size} {_hash_from(file, max(size - length, 0))}"
     except OSError:  # that a sample lacks its file is told where it is read
         return "absent"
+
+
+def zip_directory_bytes(file: IO[bytes]) -> int:
+    """Bytes from where a zip's central directory says that it begins to the end of the file; at most 64 KiB for no zip.
+
+    Raises:
+        OSError: The file cannot be read.
+    """
+    return _directory(_tail(file, file.seek(0, os.SEEK_END)))
+
+
+def _folder_state(path: str) -> str:
+    """How many files a folder holds, and a hash of their names and sizes."""
+    with os.scandir(path) as listed:
+        found = sorted((os.fsencode(item.name), _size_of(item)) for item in listed)
+    digest = hashlib.sha256()
+    for name, size in found:
+        digest.update(name + f"\0{size}\n".encode())
+    return f"{len(found)} {digest.hexdigest()}"
+
+
+def _size_of(item: os.DirEntry[str]) -> int:
+    try:
+        return item.stat().st_size
+    except OSError:  # a link that points to nothing
+        return -1
 
 
 def _tail(file: IO[bytes], size: int) -> bytes:

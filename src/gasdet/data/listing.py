@@ -18,7 +18,7 @@ Problem = tuple[Reason, str]
 
 @dataclass(slots=True)
 class Entry:
-    """One file of a folder, or one member of an archive.
+    """One file of a folder, or one member of an archive; or a folder of frames, which is one clip.
 
     Attributes:
         member: Its path below the folder or in the archive: forward slashes, printable.
@@ -68,7 +68,9 @@ def head_of_everything(name: str) -> bool:
 
 
 def modality_by_name(entry: Entry) -> Modality | None:
-    """By the extension; by the first bytes where the extension says nothing."""
+    """By the extension; by the first bytes where the extension says nothing. A folder of frames is a clip."""
+    if entry.locator.kind == "frames":
+        return Modality.VIDEO
     return modality_of_name(entry.name) or (sniff(entry.head) if entry.head else None)
 
 

@@ -12,21 +12,25 @@ from pathlib import Path
 from typing import Any
 
 from gasdet.data.archives import MAX_MEMBER_BYTES, ArchiveReader, open_archive
+from gasdet.data.frames import frames_in_archive, frames_in_folder
+from gasdet.data.names import ArchiveKind, archive_kind
 from gasdet.data.parquet_cursor import ParquetCursor
 from gasdet.errors import MediaError
+from gasdet.media import FrameSequence, Source
 from gasdet.types import Locator, Reason
 
 _MAX_OPEN = 4
 
 
-def read_source(locator: Locator) -> Path | bytes:
+def read_source(locator: Locator) -> Source:
     """Where a sample's bytes are, as ``gasdet.media.decode`` takes them.
 
     Args:
         locator: The sample's.
 
     Returns:
-        The path of a file, which exists and is not empty; or the bytes of an archive's member or a Parquet row.
+        The path of a file, which exists and is not empty; the bytes of an archive's member or a Parquet row; or the frames of
+        a clip, by their paths (which may turn out to be unreadable) or, from an archive, by their bytes.
 
     Raises:
         MediaError: The file is missing, empty, not readable or no regular file, its symbolic link never ends, or the
@@ -35,6 +39,8 @@ def read_source(locator: Locator) -> Path | bytes:
     if locator.kind == "file":
         _check_file(locator.path)
         return Path(locator.path)
+    if locator.kind == "frames":
+        return _read_frames(locator)
     content = _read(locator, None)
     if not content:
         raise MediaError(Reason.FILE_EMPTY, f"{_kind(locator)} is empty")
@@ -44,11 +50,14 @@ def read_source(locator: Locator) -> Path | bytes:
 
 
 def read_head(locator: Locator, count: int = 4096) -> bytes:
-    """The first bytes of a sample, at most ``count``; empty where it is empty.
+    """The first bytes of a sample, at most ``count``; empty where it is empty. Of frames, those of the first.
 
     Raises:
         MediaError: As ``read_source``.
     """
+    if locator.kind == "frames":
+        first = _read_frames(locator).frames[0]
+        return first[:count] if isinstance(first, bytes) else read_head(Locator("file", str(first)), count)
     if locator.kind != "file":
         return _read(locator, count)[:count]
     _check_file(locator.path, empty_allowed=True)
@@ -138,6 +147,34 @@ def _read(locator: Locator, count: int | None) -> bytes:
             column = locator.column
             cursor: ParquetCursor = _files.get((kind, path, column), path, lambda: ParquetCursor(path, column))
             return cursor.read(locator.row)
-        assert kind != "file"
-        archive: ArchiveReader = _files.get((kind, path), path, lambda: open_archive(kind, path))
-        return archive.read(locator.member, count)
+        assert kind in ("zip", "tar")
+        return _archive(kind, path).read(locator.member, count)
+
+
+def _archive(kind: ArchiveKind, path: str) -> ArchiveReader:
+    """An open archive; asked for with the lock held."""
+    archive: ArchiveReader = _files.get((kind, path), path, lambda: open_archive(kind, path))
+    return archive
+
+
+def _read_frames(locator: Locator) -> FrameSequence:
+    """The frames of a clip, from a folder or an archive."""
+    path = locator.path
+    try:
+        is_folder = stat.S_ISDIR(os.stat(path).st_mode)
+        if is_folder:
+            return frames_in_folder(path)
+    except (OSError, ValueError) as error:
+        raise _folder_error(path, error) from error
+    kind = archive_kind(path)
+    if kind is None:
+        raise MediaError(Reason.UNSUPPORTED, "the clip's frames lie in no folder and in no archive")
+    with _files.lock:
+        return frames_in_archive(_archive(kind, path), locator.member)
+
+
+def _folder_error(path: str, error: OSError | ValueError) -> MediaError:
+    found = _file_error(path, error)
+    if found.reason is Reason.FILE_MISSING:
+        return MediaError(found.reason, "the clip's folder of frames is not there")
+    return found

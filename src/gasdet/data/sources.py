@@ -8,6 +8,7 @@ from pathlib import Path
 
 from gasdet.data.archives import list_archive
 from gasdet.data.building import Part, Stated, keep_split
+from gasdet.data.frames import clips_of
 from gasdet.data.listing import Entry, Listing, counted, head_where_name_says_nothing
 from gasdet.data.manifest import MANIFEST_NAMES, archive_manifest_samples, csv_samples
 from gasdet.data.names import archive_kind, dataset_name, is_side_file, printable
@@ -16,7 +17,7 @@ from gasdet.data.tree import has_label_folders, tree_samples
 from gasdet.data.walking import walk
 from gasdet.errors import DataError
 from gasdet.media import modality_of_name
-from gasdet.types import Reason, Sample
+from gasdet.types import Modality, Reason, Sample
 
 _TABLES = {".csv": "csv", ".tsv": "csv", ".parquet": "parquet"}
 
@@ -27,7 +28,8 @@ def part_of(path: Path, stated: Stated, *, form: str = "", split_of_rows: str = 
     Args:
         path: A folder, zip, tar, CSV, TSV or Parquet file.
         stated: What the user says of it. Without a name there, the path's last part gives one.
-        form: folder, csv, parquet, zip or tar where the user says which it must be.
+        form: folder, csv, parquet, zip or tar where the user says which it must be; frames for clips as folders of images, on
+            disk or in archives.
         split_of_rows: The split of a CSV or TSV file's rows that say none, whatever the file is called.
 
     Raises:
@@ -58,6 +60,9 @@ def _file_part(path: Path, stated: Stated, form: str, split_of_rows: str) -> Par
             f"{shown} is no data set: give a folder, a .csv, .tsv, .parquet, .zip or .tar(.gz) file or a .yaml catalogue, "
             "or score single files with gasdet detect."
         )
+    if form == "frames" and found in ("zip", "tar"):
+        name, prefix = dataset_name(str(path), "archive")
+        return _frames_part(path, list_archive(str(path), needs_head=_never), stated, stated.name or name, prefix)
     if form and form != found:
         raise DataError(f"{shown} is not in the stated format {form} but {found}.")
     name, prefix = dataset_name(str(path), "archive" if found in ("zip", "tar") else "table")
@@ -83,6 +88,8 @@ def _folder_part(path: Path, stated: Stated, form: str) -> Part:
     """A folder of Parquet files, of archives, with label folders, with a manifest, or just of files: in this order."""
     name, prefix = dataset_name(str(path), "folder")
     name = stated.name or name
+    if form == "frames":
+        return _folder_of_frames_part(path, stated, name, prefix)
     listing = walk(path, needs_head=head_where_name_says_nothing)
     has_media = any(modality_of_name(entry.name) for entry in listing.entries)
     tables = [e for e in listing.entries if e.name.casefold().endswith(".parquet") and e.problem is None]
@@ -116,15 +123,54 @@ def _archives_part(
     chosen = [e for e in archives if not form or archive_kind(e.name) == form]
     if not chosen:
         raise DataError(f"{printable(str(folder))} holds no {form or 'zip or tar'} archives.")
+
+    def part_of_archive(entry: Entry) -> Part:
+        return _archive_part(Path(entry.locator.path), stated, name, (*prefix, *entry.member.split("/")))
+
+    return _together(name, [(entry.member, part_of_archive(entry)) for entry in chosen])
+
+
+def _together(name: str, parts: list[tuple[str, Part]]) -> Part:
+    """The parts of a folder's archives, each with the archive's path, as one data set."""
     whole = Part(name)
-    unlabelled = []
-    for entry in chosen:
-        part = _archive_part(Path(entry.locator.path), stated, name, (*prefix, *entry.member.split("/")))
+    for member, part in parts:
         whole.samples += part.samples
-        whole.notes += [f"{entry.member}: {note}" for note in part.notes]
-        unlabelled.append(part.unlabelled)
-    whole.unlabelled = unlabelled[0] if all(unlabelled) else ""
+        whole.notes += [f"{member}: {note}" for note in part.notes]
+    whole.unlabelled = parts[0][1].unlabelled if all(part.unlabelled for _, part in parts) else ""
     return whole
+
+
+def _never(name: str) -> bool:
+    """No first bytes: of frames, the names decide."""
+    return False
+
+
+def _folder_of_frames_part(path: Path, stated: Stated, name: str, prefix: tuple[str, ...]) -> Part:
+    """Folders of frames on disk; or in the archives of a folder that holds no images itself."""
+    listing = walk(path, needs_head=_never)
+    archives = [e for e in listing.entries if archive_kind(e.name) and e.problem is None]
+    if not archives or any(modality_of_name(entry.name) for entry in listing.entries):
+        return _frames_part(path, listing, stated, name, prefix)
+    parts = []
+    for entry in archives:
+        inner = list_archive(entry.locator.path, needs_head=_never)
+        below = (*prefix, *entry.member.split("/"))
+        parts.append((entry.member, _frames_part(Path(entry.locator.path), inner, stated, name, below)))
+    return _together(name, parts)
+
+
+def _frames_part(path: Path, listing: Listing, stated: Stated, name: str, prefix: tuple[str, ...]) -> Part:
+    """One sample for each folder of images."""
+    shown = printable(str(path))
+    if stated.modality not in (None, Modality.VIDEO):
+        raise DataError(
+            f"source_format: frames is for clips, and the data set of {shown} is stated as {stated.modality}."
+        )
+    clips = clips_of(listing, top=printable(path.name))
+    if not clips.entries:
+        raise DataError(f"{shown} holds no folders of images, which source_format: frames takes as clips.")
+    _refuse_table_options(stated, path, clips)
+    return tree_samples(clips, name, prefix, stated)
 
 
 def _manifest_in(listing: Listing) -> Entry | None:

@@ -106,7 +106,7 @@ def tree_samples(listing: Listing, name: str, prefix: tuple[str, ...], stated: S
     for entry in listing.entries:
         if not stated.accepts(start + entry.member):
             not_asked += 1
-        elif is_side_file(entry.name):
+        elif entry.locator.kind != "frames" and is_side_file(entry.name):
             side_files[suffix_of(entry.name) or entry.name] += 1
         elif not stated.fits(modality := modality_by_name(entry)):
             others += 1

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gasdet.errors import MetricError, OutputError, RunError
+from gasdet.evaluation.allocation import MemoryKeeper
 from gasdet.evaluation.calibration import calibrator_of
 from gasdet.evaluation.text import first_line
 from gasdet.types import Reason
@@ -85,6 +86,7 @@ class Scorer:
         self, detector: Detector, *, time_limit_ms: float | None = None, seed: int = 0, details: bool = False
     ) -> None:
         self.detector = detector
+        self._memory = MemoryKeeper()
         self._details = details and detector.has_details
         self._how: dict[tuple[int, ...], _How] = {}  # how side outputs of a shape are had
         self.time_limit_ms = time_limit_ms
@@ -107,6 +109,7 @@ class Scorer:
         Raises:
             RunError: The device works no more.
         """
+        self._memory.passed(batch.nbytes)
         shape = batch.shape[1:]
         if shape not in self._warm or (self._details and shape not in self._how):
             self._warm_up(batch[:1], key)

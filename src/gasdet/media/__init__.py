@@ -8,13 +8,16 @@ from __future__ import annotations
 
 from gasdet.media.decoded import Decoded, MediaLimits
 from gasdet.media.decoding import decode, decoder_versions, limit_threads
+from gasdet.media.frames import FrameSequence, Source
 from gasdet.media.region import FindRegions
 from gasdet.media.sniffing import modality_of_name, sniff
 
 __all__ = [
     "Decoded",
     "FindRegions",
+    "FrameSequence",
     "MediaLimits",
+    "Source",
     "decode",
     "decoder_versions",
     "limit_threads",

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import importlib.metadata
-from pathlib import Path
+from dataclasses import replace
 
 from gasdet.errors import MediaError
 from gasdet.media.decoded import Decoded, MediaLimits
+from gasdet.media.failures import only_media_errors
+from gasdet.media.frames import FrameSequence, Source
 from gasdet.media.region import FindRegions
 from gasdet.types import Modality, Preprocessing, Reason
 
@@ -23,7 +25,7 @@ _LIBRARIES = {
 
 
 def decode(
-    source: Path | bytes,
+    source: Source,
     preprocessing: Preprocessing,
     limits: MediaLimits | None = None,
     find: FindRegions | None = None,
@@ -31,7 +33,7 @@ def decode(
     """Decode one sample and bring it to the model's input size.
 
     Args:
-        source: The file, or its bytes; both give the same result (the name has no bearing).
+        source: The file, or its bytes; both give the same result (the name has no bearing). Or the frames of a clip.
         preprocessing: What the model takes; its modality says how the content is read.
         limits: Bounds; the defaults keep the process under 1.2 GiB.
         find: What finds the preprocessing's ``region``; needed where it names one, and of no effect where it does not.
@@ -50,25 +52,40 @@ def decode(
         raise ValueError(
             f"the preprocessing asks for the region {preprocessing.region!r}, and nothing is given to find it"
         )
-    try:
-        if preprocessing.modality is Modality.IMAGE:
-            from gasdet.media.image import decode_image
-
-            return decode_image(source, preprocessing, limits, find)
+    if preprocessing.equalise:
+        return _decode_equalised(source, preprocessing, limits, find)
+    with only_media_errors():
         if preprocessing.modality is Modality.VIDEO:
             from gasdet.media.video import decode_video
 
             return decode_video(source, preprocessing, limits, find)
+        if isinstance(source, FrameSequence):
+            raise MediaError(Reason.UNSUPPORTED, "A folder of frames is a clip.")
+        if preprocessing.modality is Modality.IMAGE:
+            from gasdet.media.image import decode_image
+
+            return decode_image(source, preprocessing, limits, find)
         from gasdet.media.audio import decode_audio
 
         return decode_audio(source, preprocessing, limits)
-    except MediaError:
-        raise
-    except MemoryError:
-        raise MediaError(Reason.DECODER_OUT_OF_MEMORY, "Decoding ran out of memory.") from None
-    except Exception as error:
-        said = " ".join(str(error).split())
-        raise MediaError(Reason.DECODE_FAILED, f"Decoding failed with {type(error).__name__}: {said}.") from error
+
+
+def _decode_equalised(
+    source: Source, preprocessing: Preprocessing, limits: MediaLimits, find: FindRegions | None
+) -> Decoded:
+    """Decode what the equalisation makes of a sample; size and length that are told are those of the sample itself."""
+    from gasdet.media.equalising import equalised
+
+    equal = equalised(source, preprocessing.modality, preprocessing.equalise, limits)
+    decoded = decode(equal.content, replace(preprocessing, equalise=""), limits, find)
+    return replace(
+        decoded,
+        decoder=f"{equal.made_by} > {decoded.decoder}",
+        width=equal.width,
+        height=equal.height,
+        duration_s=equal.duration_s,
+        notes=(*equal.notes, *decoded.notes),
+    )
 
 
 def limit_threads() -> None:

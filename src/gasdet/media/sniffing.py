@@ -111,10 +111,11 @@ def _is_mpeg_audio(head: bytes) -> bool:
     return version != 1 and layer in (1, 2) and bitrate not in (0, 15) and rate != 3
 
 
+# pt: the waveforms that GASBench keeps, see gasdet.evaluation.waveforms
 _SUFFIXES: dict[Modality, str] = {
     _IMAGE: "jpg jpeg jpe jfif png webp avif heic heif gif bmp dib tif tiff jp2 j2k jpx ppm pgm pbm pnm tga ico qoi jxl",
     _VIDEO: "mp4 m4v mov qt mkv webm avi wmv asf flv f4v mpg mpeg mpe m2v ts mts m2ts 3gp 3g2 ogv mxf ivf y4m vob",
-    _AUDIO: "wav wave flac mp3 ogg oga opus m4a m4b aac wma aif aiff aifc au snd sph caf amr w64 rf64 ac3 mka weba mp2",
+    _AUDIO: "wav wave flac mp3 ogg oga opus m4a m4b aac wma aif aiff aifc au snd sph caf amr w64 rf64 ac3 mka weba mp2 pt",
 }
 _BY_SUFFIX = {suffix: modality for modality, names in _SUFFIXES.items() for suffix in names.split()}
 

@@ -18,7 +18,6 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
-from pathlib import Path
 from typing import BinaryIO, TypeVar
 
 import numpy as np
@@ -39,8 +38,11 @@ from gasdet.media.clip import (
     read_header,
 )
 from gasdet.media.completeness import check_complete
-from gasdet.media.decoded import MIB, Array, Decoded, MediaLimits
+from gasdet.media.decoded import Array, Decoded, MediaLimits
 from gasdet.media.decord_reader import DecordError
+from gasdet.media.frame_array import check_array_memory, frame_array
+from gasdet.media.frame_folder import decode_frames
+from gasdet.media.frames import FrameSequence, Source
 from gasdet.media.geometry import fit
 from gasdet.media.region import ClipRegions, FindRegions
 from gasdet.media.sampling import DEFAULT_FPS, start_indices, uniform_indices, window_indices
@@ -59,13 +61,15 @@ class _OtherFrames(Exception):  # noqa: N818 (a signal within this module)
 
 
 def decode_video(
-    source: Path | bytes, preprocessing: Preprocessing, limits: MediaLimits, find: FindRegions | None = None
+    source: Source, preprocessing: Preprocessing, limits: MediaLimits, find: FindRegions | None = None
 ) -> Decoded:
     """Decode a clip to uint8 ``[T, 3, H, W]`` RGB; ``find`` finds the regions, where the preprocessing asks for them.
 
     Raises:
         MediaError: With the reason.
     """
+    if isinstance(source, FrameSequence):
+        return decode_frames(source, preprocessing, limits, find)
     file, size = open_source(source, limits)
     with file:
         check_complete(file, size)
@@ -104,7 +108,7 @@ class _Clip:
             if first is None:
                 raise MediaError(Reason.NO_FRAMES, "The video stream holds no frames.")
             self.first = first
-            self._check_memory()
+            check_array_memory(first.frame.height, first.frame.width, self.preprocessing, self.limits)
             fitted, decoder = self._fitted(itertools.chain([first], frames))
         if self.regions is not None and fitted:
             if self.regions.settle():
@@ -116,7 +120,7 @@ class _Clip:
         if picture.rotation % 90:
             self.notes.append(f"rotation by {picture.rotation} degrees not applied: no quarter turn")
         return Decoded(
-            self._padded(fitted),
+            frame_array(fitted, self.preprocessing, self.notes),
             decoder,
             width=picture.height if sideways else picture.width,
             height=picture.width if sideways else picture.height,
@@ -124,19 +128,6 @@ class _Clip:
             duration_s=self.duration_s,
             notes=tuple(self.notes),
         )
-
-    def _check_memory(self) -> None:
-        height, width = self.preprocessing.resize
-        if self.preprocessing.resize_mode == "none":
-            height, width = self.first.frame.height, self.first.frame.width
-        count = self.preprocessing.num_frames
-        needed = 2 * count * height * width * 3  # the frames, and the array they are put into
-        if needed > self.limits.max_decode_bytes:
-            raise MediaError(
-                Reason.TOO_LARGE,
-                f"{count} frames of {width} x {height} pixels would take {needed // MIB} MiB, "
-                f"over the limit of {self.limits.max_decode_bytes // MIB}.",
-            )
 
     def _fitted(self, frames: Iterable[Shown]) -> tuple[list[Array], str]:
         """The wanted frames, cropped and resized, and the decoder that gave them.
@@ -267,25 +258,6 @@ class _Clip:
         if lasted < _CLEARLY_SHORT * promised - 0.1:
             message = f"The clip ends after {lasted:.2f} s; its header promises {promised:.2f} s."
             raise MediaError(Reason.TRUNCATED, message)
-
-    def _padded(self, frames: list[Array]) -> Array:
-        """The frames as one array, the last one repeated where there are too few."""
-        wanted = self.preprocessing.num_frames
-        if not frames:
-            raise MediaError(Reason.NO_FRAMES, "None of the wanted frames could be decoded.")
-        missing = wanted - len(frames)
-        if missing and self.preprocessing.frame_pad == "error":
-            raise MediaError(
-                Reason.TOO_FEW_FRAMES, f"The clip gives {len(frames)} of the {wanted} frames that are asked."
-            )
-        if missing:
-            self.notes.append(f"padded {missing} frame{'s' if missing > 1 else ''}")
-        if len({frame.shape for frame in frames}) > 1:
-            raise MediaError(Reason.UNSUPPORTED, "The frames change their size, which resize_mode none does not allow.")
-        array = np.empty((wanted, 3, *frames[0].shape[:2]), np.uint8)
-        for i in range(wanted):
-            array[i] = frames[min(i, len(frames) - 1)].transpose(2, 0, 1)
-        return array
 
 
 @cache

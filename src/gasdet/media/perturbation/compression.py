@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import platform
 from fractions import Fraction
 from typing import Any, cast
 
@@ -11,13 +10,8 @@ import numpy as np
 
 from gasdet.media.clip import pyav
 from gasdet.media.decoded import Array
-from gasdet.media.perturbation.encoders import require_encoder
+from gasdet.media.perturbation.encoders import REPEATABLE_X264, require_encoder
 from gasdet.media.perturbation.frames import interleaved, per_frame
-
-_REPEATABLE = {"x264-params": "asm=SSE2"} if platform.machine().lower() in ("x86_64", "amd64") else {}
-"""x264 with AVX-512 (as in PyAV 18) reads memory that it never wrote, in its macroblock tree, and codes the same clip in
-several ways. SSE2, which every such processor has, gives the bits of its plain C code, at about a tenth more time.
-"""
 
 SUBSAMPLINGS = ("420", "422", "444")
 
@@ -90,7 +84,7 @@ def _encode_h264(frames: Array, crf: int, fps: float) -> list[bytes]:
     encoder.width, encoder.height, encoder.pix_fmt = frames.shape[2], frames.shape[1], "yuv420p"
     encoder.framerate, encoder.time_base = rate, 1 / rate
     encoder.thread_count = 1
-    encoder.options = {"crf": str(crf), "preset": "medium", "threads": "1", **_REPEATABLE}
+    encoder.options = {"crf": str(crf), "preset": "medium", "threads": "1", **REPEATABLE_X264}
     packets = []
     for number, pixels in enumerate(frames):
         frame = av.VideoFrame.from_ndarray(pixels, format="rgb24").reformat(format="yuv420p")

@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+import platform
+
 from gasdet.errors import UsageError
 from gasdet.media.clip import pyav
+
+REPEATABLE_X264 = {"x264-params": "asm=SSE2"} if platform.machine().lower() in ("x86_64", "amd64") else {}
+"""Encoder options. x264 with AVX-512 (as in PyAV 18) reads memory that it never wrote, in its macroblock tree, and codes
+the same clip in several ways. SSE2, which every such processor has, gives the bits of its plain C code, at about a tenth
+more time.
+"""
 
 
 def require_encoder(name: str) -> None:
