@@ -20,4 +20,4 @@ COMMANDS: dict[str, str] = {
 
 @click.group("data", cls=LazyGroup, package="gasdet.cli.data", lines=COMMANDS, no_args_is_help=True)
 def command() -> None:
-    """List, download, check and audit data sets, and prepare them for a detector."""
+    """List, download, check and audit data sets."""
