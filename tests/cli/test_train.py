@@ -12,6 +12,7 @@ from click.testing import CliRunner, Result
 
 import gasdet.training
 from gasdet.cli.group import gasdet as cli
+from gasdet.evaluation.decode_cache import DecodeCache
 from gasdet.training.record import Trained
 
 pytestmark = pytest.mark.usefixtures("with_plugins")
@@ -65,6 +66,7 @@ def test_every_option_arrives(labelled: Path, tmp_path: Path, received: dict[str
         tmp_path / "r.yaml", "--reward", "--weights", "demo", "--base", "c.safetensors",
         "--split-by", "generator", "--hold-out", "gan", "--hold-out",
         "vae", "--released-after", "2024-06", "--restart", "--allow-training-data",
+        "--decode-cache", tmp_path / "dc", "--decode-cache-size", "3G", "--equalise", "standard:side=128",
     )  # fmt: skip
     assert result.exit_code == 0, result.stderr
     document = json.loads(result.stdout)
@@ -73,7 +75,11 @@ def test_every_option_arrives(labelled: Path, tmp_path: Path, received: dict[str
     options = received["options"]
     assert (received["spec"].name, received["origin"]) == ("edges", "gasdet-testimage 1.2.0")
     assert len(received["data"].dataset.samples) == 6
-    assert options.settings == ("seed=5", "epochs=2", "learning_rate=1e-3")
+    equal, *settings = [setting for setting in options.settings if not setting.startswith("seed")]
+    assert equal.startswith("preprocessing.equalise=standard")
+    assert settings == ["epochs=2", "learning_rate=1e-3"]
+    assert options.settings[0] == "seed=5"
+    assert options.decode_cache == DecodeCache(tmp_path / "dc", 3 * 2**30)
     assert options.recipe_files == (tmp_path / "r.yaml",)
     assert (options.val_fraction, options.backbone, options.device, options.offline) == (
         0.3,
@@ -87,6 +93,41 @@ def test_every_option_arrives(labelled: Path, tmp_path: Path, received: dict[str
     assert options.bases == ("c.safetensors",)
     assert (options.split_by, options.hold_out) == ("generator", ("gan", "vae"))
     assert options.released_after == datetime.date(2024, 6, 1)
+
+
+CATALOGUE = """
+datasets:
+  - {name: one, path: labelled/real, modality: image, media_type: real, content_category: nature}
+  - {name: two, path: labelled/synthetic, modality: image, media_type: synthetic, content_category: nature}
+  - {name: three, path: labelled/synthetic, modality: image, media_type: synthetic, content_category: faces}
+  - {name: four, path: nowhere, modality: audio, media_type: real, content_category: nature}
+"""
+
+
+def test_data_sets_of_a_catalogue_are_chosen_as_for_evaluate(
+    labelled: Path, tmp_path: Path, received: dict[str, Any]
+) -> None:
+    (tmp_path / "c.yaml").write_text(CATALOGUE)
+    words = ["--plugin", "edges", "--data", tmp_path / "c.yaml", "--out", tmp_path / "out"]
+    assert train(*words, "--category", "nature", "--modality", "image", "--provenance", "public").exit_code == 0
+    assert {sample.dataset for sample in received["data"].dataset.samples} == {"one", "two"}
+    assert train(*words, "--category", "f*").exit_code == 0
+    assert {sample.dataset for sample in received["data"].dataset.samples} == {"three"}
+
+
+def test_choosing_among_data_sets_is_for_data(labelled: Path, tmp_path: Path, received: dict[str, Any]) -> None:
+    result = train("--plugin", "edges", "--features", "x.parquet", "--category", "a", "--out", tmp_path / "out")
+    assert (result.exit_code, received) == (2, {})
+    assert "--category, --modality and --provenance choose among the data sets of --data" in result.stderr
+    result = train("--plugin", "edges", "--data", labelled, "--modality", "audio", "--out", tmp_path / "out")
+    assert (result.exit_code, received) == (2, {})
+    assert "--modality audio leaves a detector of image nothing" in result.stderr
+
+
+def test_vectors_cannot_be_equalised(tmp_path: Path, received: dict[str, Any]) -> None:
+    result = train("--plugin", "edges", "--features", "x.parquet", "--equalise", "standard", "--out", tmp_path / "out")
+    assert (result.exit_code, received) == (2, {})
+    assert "leave --equalise out" in result.stderr
 
 
 def test_without_a_seed_the_recipe_s_own_counts(labelled: Path, tmp_path: Path, received: dict[str, Any]) -> None:

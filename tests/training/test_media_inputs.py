@@ -16,6 +16,7 @@ from PIL import Image
 
 from gasdet.data import load_data, read_source
 from gasdet.errors import DataError
+from gasdet.evaluation.decode_cache import DecodeCache
 from gasdet.evaluation.pipeline import DecodePool
 from gasdet.media import decode
 from gasdet.training.augmentation import Augmenter
@@ -104,6 +105,22 @@ def test_a_stream_gives_what_the_store_gives(augment: bool, stored: DecodedSet, 
     one = by_row(MediaInputs(stored, augment=augmenter()), asked, epoch=2, augment=augment)
     other = by_row(MediaInputs(streamed, augment=augmenter(), workers=2), asked, epoch=2, augment=augment)
     assert_same(one, other)
+
+
+def test_a_stream_through_a_decode_cache_gives_the_same(
+    streamed: DecodedSet, stored: DecodedSet, tmp_path: Path
+) -> None:
+    asked = [[3, 1, 19], [0, 4], [5, 12, 2, 7]]
+    cache = DecodeCache(tmp_path / "cache", 2**30)
+    expected = by_row(MediaInputs(stored), asked, epoch=2, augment=False)
+    for _ in range(2):
+        assert_same(by_row(MediaInputs(streamed, decode_cache=cache), asked, epoch=2, augment=False), expected)
+        assert len(list((tmp_path / "cache" / "entries").rglob("*.npy.zst"))) == 9
+    # a file that has changed is another
+    for row in (3, 19):
+        Path(streamed.samples[row].locator.path).write_bytes(Path(streamed.samples[0].locator.path).read_bytes())
+    changed = by_row(MediaInputs(streamed, decode_cache=cache), asked, epoch=2, augment=False)
+    np.testing.assert_array_equal(changed[3], expected[0])
 
 
 def test_augmentation_goes_by_seed_epoch_and_sample_alone(stored: DecodedSet) -> None:

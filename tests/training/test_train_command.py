@@ -17,6 +17,7 @@ from click.testing import CliRunner, Result
 from safetensors.torch import load_file
 
 from gasdet.cli.group import gasdet as cli
+from gasdet.evaluation import pipeline
 from gasdet.registry import load_registry
 from gasdet.types import Sample
 
@@ -123,6 +124,23 @@ def test_two_processes_under_torchrun_train_what_one_does(words: list[str], site
     for name, tensor in first.items():
         torch.testing.assert_close(second[name], tensor, rtol=1e-5, atol=1e-6)
     assert json.loads((tmp_path / "two" / "train.json").read_text())["sessions"][0]["processes"] == 2
+
+
+def test_with_a_decode_cache_the_same_weights_and_nothing_decoded_twice(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert here([*words, "--out", str(tmp_path / "plain")]).exit_code == 0
+    used: list[str] = []
+    count = pipeline.CacheCounts.count
+    monkeypatch.setattr(pipeline.CacheCounts, "count", lambda self, use: used.append(use) or count(self, use))
+    for number, use in enumerate(("stored", "hit")):
+        monkeypatch.setenv("GASDET_CACHE", str(tmp_path / f"fresh-{number}"))
+        out = tmp_path / f"cached-{number}"
+        result = here([*words, "--out", str(out), "--decode-cache", str(tmp_path / "dc")])
+        assert result.exit_code == 0, result.stderr
+        assert set(used) == {use}
+        assert (out / "model.safetensors").read_bytes() == (tmp_path / "plain" / "model.safetensors").read_bytes()
+        used.clear()
 
 
 def test_a_sampling_that_no_validation_could_change_is_refused_before_anything_is_decoded(

@@ -60,7 +60,7 @@ def load_bundle(path: str | Path, *, trust_code: bool = False) -> Detector:
         WeightsError: A safetensors file is none or damaged, or load_model did not load it.
     """
     given = Path(path).expanduser()
-    folder = _folder_of(given)
+    folder = bundle_folder(given)
     config = read_config(
         folder / CONFIG_NAME, default_name=given.resolve().stem if given.is_file() else given.resolve().name
     )
@@ -171,7 +171,12 @@ def load_detector(spec: DetectorSpec, weights: ResolvedWeights, *, origin: str) 
 # --- a bundle's files ----------------------------------------------------------------------------------------------
 
 
-def _folder_of(given: Path) -> Path:
+def bundle_folder(given: Path) -> Path:
+    """The folder of a bundle, of a zip that of its unpacked files.
+
+    Raises:
+        BundleError: There is no such file, or it is no bundle.
+    """
     if not given.exists():
         raise BundleError(f"{given} does not exist; give the folder or zip of a bundle.")
     folder = given if given.is_dir() else unpack_bundle(given)

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from gasdet.cli.sizes import ByteSize
 from gasdet.errors import UsageError
 from gasdet.registry import load_registry
+
+if TYPE_CHECKING:
+    from gasdet.evaluation.decode_cache import DecodeCache
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -125,12 +130,59 @@ def decode_options(function: F) -> F:
     )(function)
 
 
+def decode_cache_option(function: F) -> F:
+    """Where decoded samples are kept between runs, and how much of them: see ``chosen_decode_cache``."""
+    return _all_of(
+        [
+            click.option(
+                "--decode-cache",
+                type=click.Path(file_okay=False, path_type=Path),
+                metavar="DIR",
+                help="Keep decoded samples there, and take them from there the next time. Default: none are kept.",
+            ),
+            click.option(
+                "--decode-cache-size",
+                type=ByteSize(),
+                metavar="SIZE",
+                help="What --decode-cache may take, e.g. 200G; what was used longest ago makes room. Default: 50G.",
+            ),
+        ]
+    )(function)
+
+
+def chosen_decode_cache(folder: Path | None, size: int | None) -> DecodeCache | None:
+    """What --decode-cache and --decode-cache-size say together.
+
+    Raises:
+        UsageError: There is a size, and no folder that it is for.
+    """
+    from gasdet.evaluation.decode_cache import DEFAULT_MAX_BYTES, DecodeCache
+
+    if folder is None:
+        if size is not None:
+            raise UsageError("--decode-cache-size is the bound of --decode-cache DIR; name the folder too.")
+        return None
+    return DecodeCache(folder, DEFAULT_MAX_BYTES if size is None else size)
+
+
 def faces_option(function: F) -> F:
     """Whether a model gets the face instead of the whole picture."""
     return click.option(
         "--faces",
         is_flag=True,
         help="Give the model the largest face of each image or frame instead of the whole; without a face, the whole.",
+    )(function)
+
+
+def equalise_option(function: F) -> F:
+    """Whether every file goes through the same crop, size and codec first, and through which."""
+    return click.option(
+        "--equalise",
+        is_flag=False,
+        flag_value="standard",
+        metavar="[PROFILE]",
+        help="First bring every file to one size, rate, length and codec, so that none of these tells the classes apart; "
+        "a profile, with what differs from it: standard:side=128. Default: standard.",
     )(function)
 
 
@@ -161,16 +213,31 @@ def model_options(function: F) -> F:
     )(function)
 
 
+def datasets_option(function: F) -> F:
+    """Which data sets, by name."""
+    return click.option(
+        "--datasets",
+        multiple=True,
+        metavar="PATTERN",
+        help="Only the datasets with such a name (* and ? as in a shell); repeatable.",
+    )(function)
+
+
+def data_dir_option(function: F) -> F:
+    """Where downloads lie."""
+    return click.option(
+        "--data-dir",
+        type=click.Path(file_okay=False, path_type=Path),
+        metavar="DIR",
+        help="The download folder. Default: GASDET_DATA, else 'datasets' in the cache folder.",
+    )(function)
+
+
 def data_options(function: F) -> F:
     """Which samples of which data."""
     return _all_of(
         [
-            click.option(
-                "--datasets",
-                multiple=True,
-                metavar="PATTERN",
-                help="Only the datasets with such a name (* and ? as in a shell); repeatable.",
-            ),
+            datasets_option,
             click.option(
                 "--limit",
                 type=click.IntRange(min=1),
@@ -178,6 +245,42 @@ def data_options(function: F) -> F:
                 help="At most N samples; a smaller N gives a subset of a larger one.",
             ),
         ]
+    )(function)
+
+
+def catalogue_options(function: F) -> F:
+    """Which data sets of a catalogue."""
+    return _all_of(
+        [
+            click.option(
+                "--category",
+                "categories",
+                multiple=True,
+                metavar="PATTERN",
+                help="Only a catalogue's datasets with such a content_category (* and ? as in a shell); repeatable.",
+            ),
+            click.option(
+                "--modality",
+                type=click.Choice(["image", "video", "audio"]),
+                help="Only this modality; a catalogue's other datasets are not fetched.",
+            ),
+            click.option(
+                "--provenance",
+                type=click.Choice(["public", "holdout"]),
+                help="Only public datasets, or only those of a private holdout catalogue.",
+            ),
+        ]
+    )(function)
+
+
+def total_option(function: F) -> F:
+    """How many samples in all, by the shares that a catalogue states."""
+    return click.option(
+        "--total",
+        type=click.IntRange(min=1),
+        metavar="N",
+        help="At most N samples, shared out among the datasets by the shares, floors and caps of a catalogue; replaces its "
+        "own totals.",
     )(function)
 
 

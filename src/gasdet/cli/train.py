@@ -134,6 +134,7 @@ class _Day(click.ParamType[datetime.date]):
 )
 @options.base_option
 @options.data_options
+@options.catalogue_options
 @click.option(
     "--seed",
     type=click.IntRange(min=0),
@@ -156,7 +157,9 @@ class _Day(click.ParamType[datetime.date]):
     help="Samples that go through a frozen backbone together; it does not change the result (--set batch_size=N does).",
 )
 @options.decode_options
+@options.decode_cache_option
 @options.faces_option
+@options.equalise_option
 @click.option("--offline", is_flag=True, help="Fetch nothing from the network.")
 @click.option("--restart", is_flag=True, help="Start over where the folder holds another training.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
@@ -182,12 +185,18 @@ def command(
     bases: tuple[str, ...],
     datasets: tuple[str, ...],
     limit: int | None,
+    categories: tuple[str, ...],
+    modality: str | None,
+    provenance: str | None,
     seed: int | None,
     device: str,
     batch_size: int,
     workers: int | None,
     decode_timeout: float,
+    decode_cache: Path | None,
+    decode_cache_size: int | None,
     faces: bool,
+    equalise: str | None,
     offline: bool,
     restart: bool,
     as_json: bool,
@@ -203,14 +212,18 @@ def command(
     entry = load_registry().detector(plugin)
 
     from gasdet.api.demo import make_demo_data
+    from gasdet.api.equalising import equalise_setting
     from gasdet.api.faces import faces_setting
     from gasdet.progress import Silent
     from gasdet.training import DataChoice, TrainOptions, load_chosen_data, process_rank, recipe_of, train_detector
 
     if faces and features is not None:
         raise UsageError("--features brings vectors, in which no face can be looked for; leave --faces out.")
+    if equalise is not None and features is not None:
+        raise UsageError("--features brings vectors, of which no file can be equalised; leave --equalise out.")
     asked = [] if seed is None else [f"seed={seed}"]
     asked += [faces_setting(plugin, entry.spec.modality)] if faces else []
+    asked += [equalise_setting(equalise, entry.spec.modality)] if equalise is not None else []
     leads = process_rank() == 0
     sink = progress() if leads else Silent()
     make_demo_data([*data, *val], sink)
@@ -229,6 +242,7 @@ def command(
         batch_size=batch_size,
         workers=workers,
         decode_timeout=decode_timeout,
+        decode_cache=options.chosen_decode_cache(decode_cache, decode_cache_size),
         offline=offline,
         restart=restart,
         allow_training_data=allow_training_data,
@@ -241,12 +255,16 @@ def command(
         data_root=data_root,
         features=features,
         datasets=datasets,
+        categories=categories,
+        modality=modality or "",
+        provenance=provenance or "",
         limit=limit,
         seed=seed or 0,
+        offline=offline,
     )
     try:
         annotations = recipe_of(entry.spec).annotations if entry.spec.recipe else ()
-        samples = load_chosen_data(choice, entry.spec.modality, annotations=annotations)
+        samples = load_chosen_data(choice, entry.spec.modality, annotations=annotations, progress=sink)
         trained = train_detector(entry.spec, samples, out, chosen, sink, origin=entry.plugin.origin)
     finally:
         sink.finish()

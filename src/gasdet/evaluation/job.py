@@ -31,7 +31,9 @@ class DecodeResult:
         decoded: The array and what is known of the source; None where decoding failed.
         reason: None where decoding succeeded.
         message: Why it failed, one line.
-        decode_ms: Time for reading and decoding in the decode process, in milliseconds.
+        decode_ms: Time for reading and decoding in the decode process, in milliseconds; with a decode cache, for looking there
+            and keeping the result too.
+        cached: With a decode cache: ``hit`` (taken from it), ``stored`` or ``refused`` (decoded, and kept or not); else empty.
     """
 
     index: int
@@ -39,14 +41,16 @@ class DecodeResult:
     reason: Reason | None
     message: str
     decode_ms: float
+    cached: str = ""
 
 
 class Job:
     """One call of :meth:`DecodePool.run`: which samples are still to be handed out, and which results wait."""
 
-    def __init__(self, samples: Sequence[Sample], preprocessing: Preprocessing) -> None:
+    def __init__(self, samples: Sequence[Sample], preprocessing: Preprocessing, cache_key: str = "") -> None:
         self.samples = samples
         self.preprocessing = preprocessing
+        self.cache_key = cache_key
         self.handed_out = 0
         self.returned: deque[Task] = deque()  # given to a process that ended before it came to them
         self.results: dict[int, DecodeResult] = {}

@@ -18,6 +18,7 @@ from types import TracebackType
 from typing import Any
 
 from gasdet.errors import RunError
+from gasdet.evaluation.decode_cache import CacheCounts, DecodeCache, cache_key
 from gasdet.evaluation.job import DecodeResult, Job
 from gasdet.evaluation.processes import Needs, Task, WorkerProcess
 from gasdet.evaluation.regions import region_finder
@@ -34,6 +35,9 @@ RECYCLE_AFTER = 5000
 
 START_TIMEOUT_S = 120.0
 """How long a decode process may take to start and import its decoders."""
+
+STORE_TIMEOUT_S = 600.0
+"""How long a decoded sample may take into the decode cache, where many old ones may have to make room."""
 
 MAX_FAILED_STARTS = 5
 """After so many processes in a row that did not start, decoding cannot work and the run is told so."""
@@ -60,6 +64,11 @@ class DecodePool:
         recycle_after: Files after which a process is replaced.
         function: Import path of what a process calls for each sample, ``"package.module:function"``, where it is not to decode
             for a model: takes a locator, a preprocessing and limits, and returns a ``Decoded``.
+        cache: Where decoded samples are kept between runs; None keeps nothing. Not with a ``function``, which decodes for
+            no model. What is in the cache is held there as long as the pool is open.
+
+    Attributes:
+        cache_counts: What the cache did so far.
     """
 
     def __init__(
@@ -70,14 +79,19 @@ class DecodePool:
         limits: MediaLimits | None = None,
         recycle_after: int = RECYCLE_AFTER,
         function: str = "",
+        cache: DecodeCache | None = None,
     ) -> None:
         if workers < 1 or timeout <= 0 or recycle_after < 1:
             raise ValueError("workers and recycle_after must be at least 1, timeout above 0")
+        if function and cache is not None:
+            raise ValueError("a decode cache holds what is decoded for models, and not what another function finds")
         self._wanted = workers
         self._timeout = timeout
         self._limits = limits if limits is not None else MediaLimits()
         self._recycle_after = recycle_after
         self._function = function or DECODE_FUNCTION
+        self._cache = cache
+        self.cache_counts = CacheCounts()
         # Guards _job and everything in it, _stopping and _failure. A plain lock, not a condition: Ctrl-C may raise in the
         # main thread between any two lines of Python, and threading.Condition is Python; interrupted there it would keep
         # the lock for ever.
@@ -94,6 +108,7 @@ class DecodePool:
         self._last_turn = 0.0
 
     def __enter__(self) -> DecodePool:
+        self._cache_job = None if self._cache is None else self._cache.begin_job()
         self._selector = selectors.DefaultSelector()
         self._wake_in, self._wake_out = socket.socketpair()
         self._wake_in.setblocking(False)
@@ -122,6 +137,8 @@ class DecodePool:
         self._wake_in.close()
         self._wake_out.close()
         shutil.rmtree(self._scratch, ignore_errors=True)
+        if self._cache_job is not None:
+            self._cache_job.close()
 
     def run(self, samples: Sequence[Sample], preprocessing: Preprocessing) -> Generator[DecodeResult, None, None]:
         """Decode samples: exactly one result for each, in their order, decoded ahead within fixed bounds.
@@ -136,7 +153,8 @@ class DecodePool:
             raise RuntimeError("a DecodePool is used inside a with statement")
         if preprocessing.region:
             region_finder(preprocessing.region)
-        job = Job(samples, preprocessing)
+        key = "" if self._cache is None else cache_key(preprocessing, self._limits)
+        job = Job(samples, preprocessing, key)
         with self._lock:
             if self._job is not None:
                 raise RuntimeError("a DecodePool does one run at a time")
@@ -166,6 +184,7 @@ class DecodePool:
             job.news.get()
         if starved:
             self._wake()
+        self.cache_counts.count(result.cached)
         return result
 
     def _wake(self) -> None:
@@ -209,7 +228,7 @@ class DecodePool:
 
     def _start_worker(self, retry: Task | None = None) -> None:
         try:
-            worker = WorkerProcess(self._function, self._timeout, self._scratch)
+            worker = WorkerProcess(self._function, self._timeout, self._scratch, self._cache)
         except OSError as error:
             raise RunError(f"A decode process cannot be started: {error}; fewer workers may do.") from error
         worker.retry = retry
@@ -227,7 +246,7 @@ class DecodePool:
             if worker.retry is not None and not worker.outstanding:
                 retry, worker.retry = worker.retry, None
                 if not retry.job.closed:
-                    worker.give([retry], job.preprocessing, self._limits)
+                    worker.give([retry], job.preprocessing, self._limits, job.cache_key)
         # Quick files are handed out many at a time, slow ones singly with one in reserve.
         depth = min(_MAX_DEPTH, _MIN_DEPTH + int(_DEPTH_MS / max(self._typical_ms, 0.1)))
         free = [w for w in free if len(w.outstanding) <= depth // 2 and not _alone(w)]
@@ -242,7 +261,7 @@ class DecodePool:
                 in_flight += 1
                 given.setdefault(worker, []).append(task)
         for worker, tasks in given.items():
-            worker.give(tasks, job.preprocessing, self._limits)
+            worker.give(tasks, job.preprocessing, self._limits, job.cache_key)
 
     def _listen(self) -> None:
         for key, _ in self._selector.select(self._patience()):
@@ -258,7 +277,9 @@ class DecodePool:
             if message.get("lacks"):  # for every file: told once, and not as each one's error
                 region = message["ready"][1]
                 raise RunError(f"A decode process cannot use the preprocessor {region!r}: {message['lacks']}")
-            if "ready" in message:
+            if "storing" in message:
+                worker.storing, worker.since = True, time.monotonic()
+            elif "ready" in message:
                 worker.ready_for = message["ready"]
                 self._failed_starts = 0
             elif not worker.outstanding or worker.outstanding[0].index != message["index"]:
@@ -268,12 +289,13 @@ class DecodePool:
 
     def _accept(self, worker: WorkerProcess, message: dict[str, Any], array: Any) -> None:
         task = worker.outstanding.popleft()
-        worker.since = time.monotonic()
+        worker.storing, worker.since = False, time.monotonic()
         worker.served += 1
         decoded = None if message["decoded"] is None else Decoded(array=array, **message["decoded"])
         elapsed = message["decode_ms"]
         self._typical_ms += 0.1 * (elapsed - self._typical_ms)
-        self._finish(task, DecodeResult(task.index, decoded, message["reason"], message["message"], elapsed))
+        result = DecodeResult(task.index, decoded, message["reason"], message["message"], elapsed, message["cached"])
+        self._finish(task, result)
         if worker.served >= self._recycle_after and worker in self._workers:
             self._workers.remove(worker)  # _staff starts another; this one finishes what it has
             self._retiring.append(worker)
@@ -319,8 +341,14 @@ class DecodePool:
 
     def _patience(self) -> float:
         """Seconds until the next deadline, at most a tick."""
-        deadlines = [w.since + self._timeout for w in (*self._workers, *self._retiring) if w.outstanding]
+        deadlines = [w.since + self._allowed(w) for w in (*self._workers, *self._retiring) if w.outstanding]
         return min(_TICK_S, max(0.0, min(deadlines, default=_TICK_S + time.monotonic()) - time.monotonic()) + 0.001)
+
+    def _allowed(self, worker: WorkerProcess) -> float:
+        """Seconds that it may take for what it is at."""
+        if worker.asked_for is not None and worker.ready_for is None:
+            return START_TIMEOUT_S
+        return STORE_TIMEOUT_S if worker.storing else self._timeout
 
     def _enforce_deadlines(self) -> None:
         now = time.monotonic()
@@ -330,7 +358,7 @@ class DecodePool:
             if stood_still > _STOOD_STILL_S:
                 worker.since += stood_still
             starting = worker.asked_for is not None and worker.ready_for is None
-            allowed = START_TIMEOUT_S if starting else self._timeout
+            allowed = self._allowed(worker)
             if now - worker.since <= allowed or not (starting or worker.outstanding) or _readable(worker.channel):
                 continue
             culprit = worker.retry if starting else worker.outstanding.popleft()

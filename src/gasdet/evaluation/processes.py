@@ -21,6 +21,7 @@ import numpy.typing as npt
 
 from gasdet.errors import RunError
 from gasdet.evaluation import wire
+from gasdet.evaluation.decode_cache import DecodeCache
 from gasdet.evaluation.text import one_line
 from gasdet.types import Locator, Modality
 
@@ -69,11 +70,12 @@ class WorkerProcess:
         since: When the first of them began (``time.monotonic``), or when the process was asked to prepare.
         served: How many tasks it has answered.
         ready_for: What it has imported the code for; None before that.
+        storing: Whether the task at work is decoded, and its result on the way into the decode cache.
         retry: A task whose process ended, to be tried alone in this fresh one.
         last_words: After its end: the last line that it had written to stderr, or "".
     """
 
-    def __init__(self, function: str, timeout: float, scratch: str) -> None:
+    def __init__(self, function: str, timeout: float, scratch: str, cache: DecodeCache | None = None) -> None:
         if not sys.executable:
             raise RunError("Decode processes cannot be started: this Python does not know its own executable.")
         self.outstanding: deque[Task] = deque()
@@ -81,6 +83,7 @@ class WorkerProcess:
         self.served = 0
         self.asked_for: Needs | None = None
         self.ready_for: Needs | None = None
+        self.storing = False
         self.retry: Task | None = None
         self._folder = tempfile.mkdtemp(dir=scratch)
         self.last_words = ""
@@ -88,6 +91,8 @@ class WorkerProcess:
         self.channel, theirs = socket.socketpair()
         with theirs:
             arguments = [str(theirs.fileno()), function, repr(timeout), scratch]
+            if cache is not None:
+                arguments += [str(cache.folder.absolute()), str(cache.max_bytes)]
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "gasdet.evaluation.worker", *arguments],
                 stdin=subprocess.DEVNULL,
@@ -110,13 +115,18 @@ class WorkerProcess:
         self.since = time.monotonic()
         self._send({"prepare": needs})
 
-    def give(self, tasks: list[Task], preprocessing: Any, limits: Any) -> None:
-        """Give it tasks to do in this order."""
+    def give(self, tasks: list[Task], preprocessing: Any, limits: Any, cache_key: str = "") -> None:
+        """Give it tasks to do in this order; with a decode cache, ``cache_key`` is that of the preprocessing."""
         if not self.outstanding:
             self.since = time.monotonic()
         self.outstanding.extend(tasks)
         self._send(
-            {"tasks": [(t.index, t.locator) for t in tasks], "preprocessing": preprocessing, "limits": limits},
+            {
+                "tasks": [(t.index, t.locator) for t in tasks],
+                "preprocessing": preprocessing,
+                "limits": limits,
+                "cache_key": cache_key,
+            }
         )
 
     def _send(self, message: dict[str, Any]) -> None:

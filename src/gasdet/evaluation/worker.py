@@ -7,6 +7,7 @@ socket and an environment that keeps every library single-threaded. It never imp
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib
 import os
 import shutil
@@ -16,13 +17,16 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 from gasdet.data import read_source
 from gasdet.errors import GasdetError, MediaError
 from gasdet.evaluation import wire
+from gasdet.evaluation.decode_cache import CachedDecoding, DecodeCache
 from gasdet.evaluation.text import first_line, one_line
 from gasdet.media import Decoded, FindRegions, MediaLimits, decode
+from gasdet.media.frames import Source
 from gasdet.types import Locator, Modality, Preprocessing, Reason
 
 DecodeFunction = Callable[[Locator, Preprocessing, MediaLimits], Decoded]
@@ -45,7 +49,22 @@ def decode_sample(locator: Locator, preprocessing: Preprocessing, limits: MediaL
         MediaError: It cannot be read or decoded, with the reason.
         GasdetError: What finds the preprocessing's region cannot be had.
     """
-    return decode(read_source(locator), preprocessing, limits, _find_of(preprocessing.region))
+    return decode_content(read_source(locator), preprocessing, limits)
+
+
+def decode_content(source: Source, preprocessing: Preprocessing, limits: MediaLimits) -> Decoded:
+    """Decode what ``read_source`` gave.
+
+    Raises:
+        MediaError: It cannot be decoded, with the reason.
+        GasdetError: What finds the preprocessing's region cannot be had.
+    """
+    if preprocessing.modality is Modality.AUDIO and isinstance(source, Path | bytes):
+        from gasdet.evaluation.waveforms import decode_waveform, is_tensor_file
+
+        if is_tensor_file(source):
+            return decode_waveform(source, preprocessing, limits)
+    return decode(source, preprocessing, limits, _find_of(preprocessing.region))
 
 
 def _find_of(region: str) -> FindRegions | None:
@@ -62,8 +81,8 @@ def answer(
 ) -> tuple[dict[str, Any], Any]:
     """Decode one sample: a reply for the wire and the array (None where there is none). Never raises.
 
-    The reply holds ``reason`` and ``message`` (None and "" where decoding succeeded), ``decode_ms``, and under
-    ``decoded`` every field of :class:`gasdet.media.Decoded` but the array.
+    The reply holds ``reason`` and ``message`` (None and "" where decoding succeeded), ``decode_ms``, what became of it in
+    the decode cache as ``cached``, and under ``decoded`` every field of :class:`gasdet.media.Decoded` but the array.
     """
     start = time.perf_counter()
     reason: Reason | None = None
@@ -79,7 +98,9 @@ def answer(
     except (Exception, SystemExit) as error:
         reason, message = Reason.DECODE_FAILED, first_line(error)
     elapsed = (time.perf_counter() - start) * 1000
-    return {"reason": reason, "message": message, "decode_ms": elapsed, "decoded": described}, array
+    cached = function.use if isinstance(function, CachedDecoding) else ""
+    reply = {"reason": reason, "message": message, "decode_ms": elapsed, "decoded": described, "cached": cached}
+    return reply, array
 
 
 def prepare(modality: Modality, region: str = "") -> None:
@@ -99,7 +120,8 @@ def prepare(modality: Modality, region: str = "") -> None:
 def serve(channel: socket.socket, function: DecodeFunction, timeout: float) -> None:
     """Answer requests until the other side hangs up.
 
-    A request is ``{"prepare": (Modality, region)}`` or ``{"tasks": [(index, locator), ...], "preprocessing", "limits"}``.
+    A request is ``{"prepare": (Modality, region)}`` or ``{"tasks": [(index, locator), ...], "preprocessing", "limits",
+    "cache_key"}``.
     """
     while True:
         try:
@@ -115,6 +137,9 @@ def serve(channel: socket.socket, function: DecodeFunction, timeout: float) -> N
                     lacks = str(error) if isinstance(error, GasdetError) else f"{first_line(error)}."
                 wire.send(channel, {"ready": request["prepare"], "lacks": lacks})
                 continue
+            if isinstance(function, CachedDecoding):
+                function.key = request["cache_key"]
+                function.before_storing = functools.partial(_tell_storing, channel)
             for index, locator in request["tasks"]:
                 _forget_noise()
                 # The kernel ends this process should it hang in native code when nobody is left to kill it.
@@ -127,6 +152,12 @@ def serve(channel: socket.socket, function: DecodeFunction, timeout: float) -> N
             return
 
 
+def _tell_storing(channel: socket.socket) -> None:
+    """The file is decoded; what comes now is not held against it."""
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    wire.send(channel, {"storing": True})
+
+
 def _forget_noise() -> None:
     """Empty the file behind stderr, so that what it holds after a crash belongs to the file that crashed."""
     with contextlib.suppress(OSError):
@@ -135,14 +166,17 @@ def _forget_noise() -> None:
 
 def main(arguments: list[str]) -> None:
     """Serve. Arguments: the socket's descriptor, the decode function's import path, the deadline in seconds, and the folder
-    of all processes' temporary files, which is removed here where the parent did not live to do it.
+    of all processes' temporary files, which is removed here where the parent did not live to do it. Of a decode cache, which
+    then takes the function's place, its folder and its bound as well.
     """  # noqa: D205
     parent = os.getppid()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole process group; the parent decides
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
-    descriptor, path, timeout, scratch = arguments
+    descriptor, path, timeout, scratch, *cache = arguments
     module, _, attribute = path.partition(":")
     function: DecodeFunction = getattr(importlib.import_module(module), attribute)
+    if cache:
+        function = CachedDecoding(DecodeCache(Path(cache[0]), int(cache[1])))
     with socket.socket(fileno=int(descriptor)) as channel:
         serve(channel, function, float(timeout))
     if os.getppid() != parent:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from gasdet.data import Dataset, load_csv_pair, load_data
 from gasdet.data.dataset import fingerprint
 from gasdet.errors import UsageError
+from gasdet.progress import ProgressSink
 from gasdet.types import Modality, Sample
 
 if TYPE_CHECKING:
@@ -30,8 +31,12 @@ class DataChoice:
         data_root: Folder; None is each table's own.
         features: A file of stored feature vectors with labels.
         datasets: Patterns of dataset names to keep.
+        categories: Patterns of the categories of a catalogue's datasets to keep.
+        modality: Of a catalogue's datasets, as a text; those of others are not fetched. Empty for that of the detector.
+        provenance: ``public`` or ``holdout``; empty for any.
         limit: At most so many samples, of training and of validation data each.
         seed: Of the choice under ``limit``.
+        offline: Fetch nothing.
     """
 
     data: tuple[str | Path, ...] = ()
@@ -41,8 +46,12 @@ class DataChoice:
     data_root: Path | None = None
     features: Path | None = None
     datasets: tuple[str, ...] = ()
+    categories: tuple[str, ...] = ()
+    modality: str = ""
+    provenance: str = ""
     limit: int | None = None
     seed: int = 0
+    offline: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,13 +69,16 @@ class TrainingData:
     stored: FeatureSet | None = None
 
 
-def load_chosen_data(choice: DataChoice, modality: Modality, *, annotations: Sequence[str] = ()) -> TrainingData:
+def load_chosen_data(
+    choice: DataChoice, modality: Modality, *, annotations: Sequence[str] = (), progress: ProgressSink | None = None
+) -> TrainingData:
     """The samples that the user names.
 
     Args:
         choice: What the user names.
         modality: Samples of another known modality are left out.
         annotations: ``Recipe.annotations`` of the detector that is trained.
+        progress: Told of downloads.
 
     Raises:
         UsageError: The options do not go together.
@@ -79,6 +91,12 @@ def load_chosen_data(choice: DataChoice, modality: Modality, *, annotations: Seq
         raise UsageError("--val and --val-csv both name the validation data; leave one of them out.")
     if choice.data_root and not (choice.train_csv or choice.val_csv):
         raise UsageError("--data-root is where the paths of --train-csv and --val-csv lie; name such a table.")
+    if (choice.categories or choice.modality or choice.provenance) and not choice.data:
+        raise UsageError("--category, --modality and --provenance choose among the data sets of --data.")
+    if choice.modality and Modality(choice.modality) is not modality:
+        raise UsageError(
+            f"--modality {choice.modality} leaves a detector of {modality.value} nothing to be trained on."
+        )
     if choice.features is not None:
         if choice.val or choice.val_csv or choice.datasets or choice.limit:
             raise UsageError(
@@ -96,9 +114,13 @@ def load_chosen_data(choice: DataChoice, modality: Modality, *, annotations: Seq
             sources,
             modality=modality,
             datasets=choice.datasets,
+            categories=choice.categories,
+            provenance=choice.provenance,
             limit=choice.limit,
             seed=choice.seed,
             annotations=annotations,
+            offline=choice.offline,
+            progress=progress,
         )
 
     return TrainingData(load(choice.data), load(choice.val) if choice.val else None)
@@ -109,9 +131,13 @@ def load_training_data(
     *,
     modality: Modality,
     datasets: Sequence[str] = (),
+    categories: Sequence[str] = (),
+    provenance: str = "",
     limit: int | None = None,
     seed: int = 0,
     annotations: Sequence[str] = (),
+    offline: bool = False,
+    progress: ProgressSink | None = None,
 ) -> Dataset:
     """The samples that a training may use: everything that ``source`` has, of the demo data the train and val splits.
 
@@ -119,9 +145,13 @@ def load_training_data(
         source: As for ``gasdet.data.load_data``.
         modality: Samples of another known modality are left out.
         datasets: Patterns of dataset names to keep.
+        categories: Patterns of the categories of a catalogue's datasets to keep.
+        provenance: ``public`` or ``holdout``; empty for any.
         limit: At most so many samples of each of the demo's two splits, or of the whole.
         seed: Of the choice under ``limit``.
         annotations: Columns whose cells the samples keep as ``Sample.annotations``.
+        offline: Fetch nothing.
+        progress: Told of downloads.
 
     Raises:
         DataError: The source cannot be read.
@@ -132,10 +162,15 @@ def load_training_data(
             source,
             split=split,
             datasets=datasets,
+            categories=categories,
+            modality=modality,
+            provenance=provenance or None,
             limit=limit,
             seed=seed,
             modalities=(modality,),
             annotations=annotations,
+            offline=offline,
+            progress=progress,
         )
 
     if source not in ("demo", ["demo"], ("demo",)):

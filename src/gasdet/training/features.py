@@ -15,6 +15,7 @@ import torch
 
 from gasdet.data import read_source
 from gasdet.errors import GasdetError, MediaError, PluginError
+from gasdet.evaluation.content import content_sha256
 from gasdet.evaluation.pipeline import DecodePool
 from gasdet.evaluation.regions import region_identity
 from gasdet.evaluation.text import one_line
@@ -236,14 +237,10 @@ class _Extraction:
 
 
 def _content_sha256(sample: Sample) -> str:
-    source = read_source(sample.locator)
-    if isinstance(source, bytes):
-        return hashlib.sha256(source).hexdigest()
     try:
-        with source.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return content_sha256(read_source(sample.locator))
     except OSError as error:
-        raise MediaError(Reason.FILE_UNREADABLE, f"{source} cannot be read: {error.strerror}") from error
+        raise MediaError(Reason.FILE_UNREADABLE, f"The file cannot be read: {error.strerror}.") from error
 
 
 def _forward(module: torch.nn.Module, arrays: list[npt.NDArray[Any]], device: str) -> npt.NDArray[np.float32]:

@@ -7,6 +7,7 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gasdet.evaluation.decode_cache import DecodeCache
 from gasdet.evaluation.options import RunOptions
 
 if TYPE_CHECKING:
@@ -33,6 +34,8 @@ class TrainOptions:
         batch_size: Samples that go through a frozen backbone together. It does not change the result.
         workers: Decode processes; None chooses by the machine.
         decode_timeout: Seconds for one file.
+        decode_cache: Where decoded samples are kept between runs, as ``gasdet evaluate`` does; None keeps none there. It does
+            not change the result.
         cache: Folder of the caches of features and decoded samples; None is gasdet's cache folder.
         save_every: Most seconds between two checkpoints.
         offline: Fetch nothing.
@@ -54,6 +57,7 @@ class TrainOptions:
     batch_size: int = 8
     workers: int | None = None
     decode_timeout: float = 30.0
+    decode_cache: DecodeCache | None = None
     cache: Path | None = None
     save_every: float = 300.0
     offline: bool = False

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -176,7 +177,7 @@ class Preparation:
         module.to(device)
 
         def extract(samples: Sequence[Sample], label: str) -> FeatureSet:
-            with DecodePool(workers=options.worker_count, timeout=options.decode_timeout) as pool:
+            with self._pool() as pool:
                 found = extract_features(
                     module,
                     samples,
@@ -231,11 +232,22 @@ class Preparation:
                 threads=threads,
                 workers=self._options.worker_count,
                 decode_timeout=self._options.decode_timeout,
+                decode_cache=self._options.decode_cache,
             )
 
         record = {"kind": "media", "preprocessing": trained.to_mapping(), "stored": parts[0].store is not None}
         inputs_of = (partial(inputs, training=True), partial(inputs, training=False))
         return self._assembled(recipe, parts, inputs_of, record, digests)
+
+    @contextmanager
+    def _pool(self) -> Iterator[DecodePool]:
+        """Decode processes; afterwards, what the user should know of the decode cache."""
+        options = self._options
+        cache = options.decode_cache
+        with DecodePool(workers=options.worker_count, timeout=options.decode_timeout, cache=cache) as pool:
+            yield pool
+        for line in pool.cache_counts.lines(cache) if cache is not None else ():
+            self._tell(line)
 
     def _decoded(self, samples: Sequence[Sample], preprocessing: Preprocessing) -> DecodedSet:
         """Samples decoded, once in a session for each preprocessing, of which the training part has its own or none."""
@@ -249,7 +261,7 @@ class Preparation:
         root = (options.cache or cache_dir()) / "decoded"
 
         def decode() -> DecodedSet:
-            with DecodePool(workers=options.worker_count, timeout=options.decode_timeout) as pool:
+            with self._pool() as pool:
                 found = decode_to_store(samples, preprocessing, pool=pool, root=root, progress=self._progress)
             return self._usable.settled(found, name)
 

@@ -1,0 +1,173 @@
+"""``gasdet data preprocess`` fills the decode cache that ``evaluate`` then decodes nothing with; scores are the same."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import yaml
+from click.testing import CliRunner, Result
+from safetensors.numpy import load_file, save_file
+
+from gasdet.cli.group import gasdet as cli
+from gasdet.evaluation import pipeline
+from gasdet.evaluation.decode_cache import DecodeCache
+
+pytestmark = pytest.mark.usefixtures("with_plugins")
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GASDET_CACHE", str(tmp_path / "gasdet-cache"))
+    return tmp_path
+
+
+def gasdet(*arguments: object, workers: bool = True) -> Result:
+    fixed = ["--workers", "1"] if workers else []
+    result = CliRunner().invoke(cli, [*map(str, arguments), *fixed], catch_exceptions=False)
+    assert "Traceback" not in result.stderr
+    return result
+
+
+def preprocess(*arguments: object) -> dict[str, Any]:
+    result = gasdet("data", "preprocess", *arguments, "--json")
+    assert result.exit_code == 0, result.stderr
+    document: dict[str, Any] = json.loads(result.stdout)
+    return document
+
+
+def entries(folder: Path) -> list[Path]:
+    return sorted((folder / "entries").rglob("*.npy.zst"))
+
+
+def rows(run: str) -> list[dict[str, Any]]:
+    table = pq.read_table(Path(run) / "records.parquet").drop_columns(["decode_ms", "inference_ms", "run_id"])
+    return table.to_pylist()
+
+
+def test_evaluate_decodes_nothing_that_was_decoded_ahead(
+    labelled: Path, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = here / "dc"
+    filled = preprocess(labelled, "--for", "edges", "--decode-cache", cache)
+    (part,) = filled["filled"]
+    assert (part["samples"], part["stored"], part["hits"], part["refused"]) == (17, 16, 0, 0)
+    assert part["errors"] == {"truncated": 1}
+    assert part["detectors"] == ["edges"]
+    assert part["preprocessing"]["resize"] == [32, 32]
+    assert filled["decode_cache"] == str(cache)
+    assert filled["total_bytes"] == sum(-(-p.stat().st_size // 4096) * 4096 for p in entries(cache))
+    assert len(entries(cache)) == 16
+
+    counted = []
+    count = pipeline.CacheCounts.count
+    monkeypatch.setattr(pipeline.CacheCounts, "count", lambda self, use: counted.append(use) or count(self, use))
+    assert gasdet("evaluate", "--plugin", "edges", "--data", labelled, "--out", "plain").exit_code == 0
+    assert set(counted) == {""}
+    counted.clear()
+    with_cache = gasdet("evaluate", "--plugin", "edges", "--data", labelled, "--out", "cached", "--decode-cache", cache)
+    assert with_cache.exit_code == 0, with_cache.stderr
+    assert sorted(counted) == [""] + ["hit"] * 16
+    plain, cached = rows("plain"), rows("cached")
+    assert plain == cached  # scores to the last bit, reasons, sizes, decoders
+    assert np.isfinite([row["p_synthetic"] for row in plain if row["status"] == "ok"]).all()
+
+
+def test_a_second_time_nothing_is_decoded(labelled: Path, here: Path) -> None:
+    preprocess(labelled, "--for", "edges", "--decode-cache", "dc")
+    (part,) = preprocess(labelled, "--for", "edges", "--decode-cache", "dc")["filled"]
+    assert (part["stored"], part["hits"]) == (0, 16)
+    (part,) = preprocess(labelled, "--for", "edges", "--decode-cache", "dc", "--equalise")["filled"]
+    assert (part["stored"], part["hits"]) == (16, 0)
+    assert part["preprocessing"]["equalise"].startswith("standard")
+
+
+def test_what_people_read(labelled: Path, here: Path) -> None:
+    result = gasdet("data", "preprocess", labelled, "--for", "edges", "--limit", "4")
+    assert result.exit_code == 0, result.stderr
+    folder = here / "gasdet-cache" / "decode-cache"
+    table, row, *_, size, use = result.stdout.splitlines()
+    assert table.split() == ["Detectors", "Samples", "Decoded", "There", "before", "No", "room", "Errors"]
+    assert row.split()[:2] == ["edges", "4"]
+    assert size == f"The cache takes {sum(4 for _ in entries(folder))}.0 KiB."
+    assert use == f"Use it: --decode-cache {folder}"
+
+
+def test_a_cache_without_room_is_told_and_fails(labelled: Path, here: Path) -> None:
+    result = gasdet(
+        "data", "preprocess", labelled, "--for", "edges", "--decode-cache", "dc", "--decode-cache-size", "16K"
+    )
+    assert result.exit_code == 1
+    assert "12 decoded samples were not kept in dc: the cache (at most 16,384 bytes)" in result.stderr
+    assert len(entries(here / "dc")) == 4
+
+
+def test_a_bundle_is_read_and_not_run(labelled: Path, here: Path) -> None:
+    bundle = here / "bundle"
+    bundle.mkdir()
+    config = {"name": "b", "modality": "image", "preprocessing": {"resize": [20, 10]}}
+    (bundle / "model_config.yaml").write_text(yaml.safe_dump(config))
+    (bundle / "model.py").write_text("import os; os.mkdir('ran')")
+    filled = preprocess(labelled, "--model", bundle, "--for", "edges", "--decode-cache", "dc")
+    assert [part["detectors"] for part in filled["filled"]] == [["edges"], ["b"]]
+    assert [part["preprocessing"]["resize"] for part in filled["filled"]] == [[32, 32], [20, 10]]
+    assert [part["stored"] for part in filled["filled"]] == [16, 16]
+    assert not (here / "ran").exists()
+
+
+def test_weights_may_bring_a_preprocessing_of_their_own(labelled: Path, here: Path) -> None:
+    """A folder with a model_config.yaml beside its weights, as a training leaves it, is what evaluate would take too."""
+    import gasdet_testimage
+
+    package = Path(gasdet_testimage.__file__).parent
+    own = here / "own"
+    own.mkdir()
+    tensors = load_file(package / "release.safetensors")
+    save_file({name: tensor * np.float32(1.5) for name, tensor in tensors.items()}, own / "model.safetensors")
+    config = {"name": "edges", "modality": "image", "preprocessing": {"resize": [48, 48]}}
+    (own / "model_config.yaml").write_text(yaml.safe_dump(config))
+    (part,) = preprocess(labelled, "--for", "edges", "--weights", own / "model.safetensors", "--decode-cache", "dc")[
+        "filled"
+    ]
+    before = len(entries(here / "dc"))
+    result = gasdet(
+        "evaluate", "--plugin", "edges", "--weights", own / "model.safetensors", "--data", labelled, "--out", "r",
+        "--decode-cache", "dc",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.stderr
+    assert len(entries(here / "dc")) == before == part["stored"] == 16
+    assert part["preprocessing"]["resize"] == [48, 48]
+
+
+def test_wrong_uses(labelled: Path, here: Path) -> None:
+    for words, told in (
+        ((labelled,), "name a detector with --for NAME or --model PATH"),
+        ((labelled, "--for", "edgse"), "edges"),
+        ((labelled, "--for", "loudness"), "no chosen detector takes them"),
+        ((labelled, "--for", "edges", "--decode-cache-size", "lots"), "no size like 500M"),
+        ((here / "none", "--for", "edges"), "none"),
+        ((labelled, "--for", "edges", "--model", here / "none"), "none does not exist"),
+    ):
+        result = gasdet("data", "preprocess", *words)
+        assert result.exit_code in (1, 2), words
+        assert told in result.stderr
+
+
+def test_a_size_without_a_folder_is_refused(labelled: Path) -> None:
+    result = gasdet("evaluate", "--plugin", "edges", "--data", labelled, "--decode-cache-size", "5G")
+    assert result.exit_code == 2
+    assert "--decode-cache-size is the bound of --decode-cache DIR" in result.stderr
+
+
+def test_a_folder_that_cannot_be_used_is_told(labelled: Path, here: Path) -> None:
+    (here / "file").write_bytes(b"")
+    result = gasdet("evaluate", "--plugin", "edges", "--data", labelled, "--decode-cache", here / "file" / "dc")
+    assert result.exit_code == 1
+    assert "the cache cannot be used" in result.stderr
+    with pytest.raises(Exception, match="cannot be used"):
+        DecodeCache(here / "file" / "dc").begin_job()
