@@ -20,21 +20,25 @@ Use a detector on arrays of your own::
 
 from __future__ import annotations
 
-from gasdet.evaluation.processors import share_processors
+import importlib
+from typing import TYPE_CHECKING, Any
 
-share_processors()  # before anything below imports torch
+from gasdet.evaluation.processors import share_processors, wait_passively
 
-from gasdet.api.calibrating import calibrate
-from gasdet.api.choosing import Bases, Calibrators, Choice, Weights, load
-from gasdet.api.deltas import export_delta
-from gasdet.api.detecting import THRESHOLD, Detection, detect, iterate_detections
-from gasdet.api.evaluating import evaluate
-from gasdet.api.exporting import export
-from gasdet.bundle import Detector
-from gasdet.bundle.completing import Written
-from gasdet.bundle.export import Export
-from gasdet.evaluation.options import RunOptions
-from gasdet.evaluation.run import Run
+wait_passively()  # before anything imports torch
+
+if TYPE_CHECKING:
+    from gasdet.api.calibrating import calibrate
+    from gasdet.api.choosing import Bases, Calibrators, Choice, Weights, load
+    from gasdet.api.deltas import export_delta
+    from gasdet.api.detecting import THRESHOLD, Detection, detect, iterate_detections
+    from gasdet.api.evaluating import evaluate
+    from gasdet.api.exporting import export
+    from gasdet.bundle import Detector
+    from gasdet.bundle.completing import Written
+    from gasdet.bundle.export import Export
+    from gasdet.evaluation.options import RunOptions
+    from gasdet.evaluation.run import Run
 
 __all__ = [
     "THRESHOLD",
@@ -56,3 +60,27 @@ __all__ = [
     "iterate_detections",
     "load",
 ]
+
+_HOMES = {
+    "gasdet.api.calibrating": ("calibrate",),
+    "gasdet.api.choosing": ("Bases", "Calibrators", "Choice", "Weights", "load"),
+    "gasdet.api.deltas": ("export_delta",),
+    "gasdet.api.detecting": ("THRESHOLD", "Detection", "detect", "iterate_detections"),
+    "gasdet.api.evaluating": ("evaluate",),
+    "gasdet.api.exporting": ("export",),
+    "gasdet.bundle": ("Detector",),
+    "gasdet.bundle.completing": ("Written",),
+    "gasdet.bundle.export": ("Export",),
+    "gasdet.evaluation.options": ("RunOptions",),
+    "gasdet.evaluation.run": ("Run",),
+}
+"""Where each name is at home: what looks at data alone (``gasdet data ...``) starts without torch."""
+
+
+def __getattr__(name: str) -> Any:
+    """Import a name when it is first asked for."""
+    for home, names in _HOMES.items():
+        if name in names:
+            share_processors()
+            return getattr(importlib.import_module(home), name)
+    raise AttributeError(f"module 'gasdet.api' has no attribute {name!r}")

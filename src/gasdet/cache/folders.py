@@ -123,9 +123,9 @@ def _last_use(folder: Path) -> float:
 
 def _size(folder: Path) -> int:
     total = 0
-    for path in folder.iterdir():
+    for path in folder.rglob("*"):
         try:
-            total += path.stat().st_size
+            total += path.lstat().st_size
         except FileNotFoundError:
             continue
     return total

@@ -17,15 +17,19 @@ def available_cpus() -> int:
         return count
 
 
-def share_processors() -> None:
-    """Make torch a good neighbour of the decode processes. To be called before anything imports torch.
+def wait_passively() -> None:
+    """Let OpenMP's threads sleep when they wait for one another. To be called before anything imports torch.
 
-    OpenMP's threads then sleep when they wait for one another, rather than burn the time that decoding needs (it matters
-    most on few processors: docs/decisions/0002-decode-processes.md has the figures). Where torch is imported already, only
-    the number of its threads is still in our hands: no more than the processors that this process may use.
+    They would burn the time that decoding needs (it matters most on few processors: docs/decisions/0002-decode-processes.md
+    has the figures). A setting of the user's stays.
     """
     if "torch" not in sys.modules:
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
+def share_processors() -> None:
+    """Make torch a good neighbour of the decode processes: passive, and on no more processors than this process may use."""
+    wait_passively()
     import torch
 
     if torch.get_num_threads() > available_cpus():

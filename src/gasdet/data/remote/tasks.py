@@ -200,7 +200,7 @@ def clean(max_size: int, *, data_dir: str | Path | None = None, dry_run: bool = 
     root, caches = _root(data_dir), cache_dir()
     others = sorted(folder for folder in caches.iterdir() if folder.is_dir()) if caches.is_dir() else []
     roots = [root, *(folder for folder in others if folder != root)]
-    return clean_folders(roots, max_size, decoded=caches / "decoded", dry_run=dry_run)
+    return clean_folders(roots, max_size, decoded=caches / "decode-cache", dry_run=dry_run)
 
 
 def _root(data_dir: str | Path | None) -> Path:
