@@ -2,7 +2,7 @@
 
 The content of every file is drawn from its own seed, from one distribution for both classes: nothing but the shortcut tells
 them apart. Pictures and clips are scenes without a scale (a coarse random pattern drawn at the size that is asked), clips
-move by the second and not by the frame, and recordings hold nothing beyond 6.5 kHz but a noise floor: so content stays
+move by the second and not by the frame, and recordings hold nothing beyond 6 kHz but a noise floor: so content stays
 exchangeable once size, frame rate or sample rate have been made equal. How busy a scene is, how fast it moves and how loud a
 recording is differ widely from file to file, as in real data, so that file size and loudness tell little.
 """
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,9 @@ from gasdet.types import Modality
 Array = np.ndarray[Any, Any]
 
 CLASSES = ("real", "synthetic")
+
+SPEECH_TOP = 6000
+"""Highest frequency of recordings in Hz, below the bandwidth of the standard profile."""
 
 SHORTCUTS: dict[str, Modality] = {
     "none_image": Modality.IMAGE,
@@ -50,7 +54,7 @@ follows from the shortcut (the bit rate from the sample rate) comes later in ``P
 """
 
 
-def planted(folder: Path, shortcut: str, count: int, seed: int) -> Path:
+def planted(folder: Path, shortcut: str, count: int, seed: int, *, top: int = SPEECH_TOP) -> Path:
     """Write ``folder/real/*`` and ``folder/synthetic/*``.
 
     Args:
@@ -58,11 +62,13 @@ def planted(folder: Path, shortcut: str, count: int, seed: int) -> Path:
         shortcut: One of ``SHORTCUTS``.
         count: Files of each class.
         seed: The same seed gives the same content, file for file, on every call.
+        top: Highest frequency of recordings, in Hz.
 
     Returns:
         ``folder``, which ``gasdet`` reads as a data set.
     """
-    write = _WRITERS[SHORTCUTS[shortcut]]
+    modality = SHORTCUTS[shortcut]
+    write = partial(_write_recording, top=top) if modality is Modality.AUDIO else _WRITERS[modality]
     for label, name in enumerate(CLASSES):
         target = folder / name
         shutil.rmtree(target, ignore_errors=True)
@@ -125,11 +131,13 @@ def _write_clip(stem: Path, rng: np.random.Generator, shortcut: str, synthetic: 
         output.mux(stream.encode())
 
 
-def _write_recording(stem: Path, rng: np.random.Generator, shortcut: str, synthetic: bool) -> None:
+def _write_recording(
+    stem: Path, rng: np.random.Generator, shortcut: str, synthetic: bool, top: int = SPEECH_TOP
+) -> None:
     import soundfile
 
     rate = 24000 if shortcut == "sample_rate" and synthetic else 16000
-    samples = babble(rng, rate, rng.uniform(2.0, 4.0))
+    samples = babble(rng, rate, rng.uniform(2.0, 4.0), top)
     before = rng.uniform(0.0, 0.02)
     if shortcut == "silence" and synthetic:
         before += rng.uniform(0.26, 0.4)
@@ -139,13 +147,13 @@ def _write_recording(stem: Path, rng: np.random.Generator, shortcut: str, synthe
     soundfile.write(stem.with_suffix(".wav"), samples, rate, subtype="PCM_16")
 
 
-def babble(rng: np.random.Generator, rate: int, seconds: float) -> Array:
-    """Something like speech, float64 ``[n]``: noise of up to 6.5 kHz in syllables, with pauses of a quarter of the time.
+def babble(rng: np.random.Generator, rate: int, seconds: float, top: int = SPEECH_TOP) -> Array:
+    """Something like speech, float64 ``[n]``: noise of up to ``top`` Hz in syllables, with pauses of a quarter of the time.
 
     Drawn in the frequency domain: the same sound at any sample rate. It starts and ends loud.
     """
     count = round(seconds * rate)
-    lines = round(6000 * seconds)
+    lines = round(top * seconds)
     hertz = np.arange(1, lines + 1) / seconds
     tilt = rng.uniform(-1.5, -0.5)
     formant = np.exp(-(((hertz - rng.uniform(400, 1500)) / rng.uniform(300, 800)) ** 2))
@@ -172,5 +180,4 @@ def babble(rng: np.random.Generator, rate: int, seconds: float) -> Array:
 _WRITERS: dict[Modality, Callable[[Path, np.random.Generator, str, bool], None]] = {
     Modality.IMAGE: _write_image,
     Modality.VIDEO: _write_clip,
-    Modality.AUDIO: _write_recording,
 }

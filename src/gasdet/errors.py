@@ -6,6 +6,8 @@ traceback (``--debug`` shows one) and exits with the error's ``exit_code``.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -17,9 +19,13 @@ class GasdetError(Exception):
 
     Attributes:
         exit_code: What the command line exits with: 1 for a failure, 2 for a wrong use.
+        lines: Of an error about entries of a catalogue, their lines; of other errors, nothing.
+        kind: What is the matter with these entries, as ``about_lines`` was told.
     """
 
     exit_code = 1
+    lines: tuple[int, ...] = ()
+    kind: str = ""
 
 
 class UsageError(GasdetError):
@@ -86,6 +92,22 @@ class MediaError(GasdetError):
 
 class GasdetWarning(UserWarning):
     """A condition that a user should know of and that does not stop the work."""
+
+
+@contextmanager
+def about_lines(kind: str, *lines: int) -> Iterator[None]:
+    """Give whatever is raised meanwhile, unless it has them already, the lines of the catalogue's entries that it is about.
+
+    Args:
+        kind: What is the matter: ``absent``, ``away`` (not on this machine, and not to be had), ``unreadable`` or ``twice``.
+        lines: Of the entries.
+    """
+    try:
+        yield
+    except Exception as error:
+        if lines and not vars(error).get("lines"):
+            vars(error).update(lines=tuple(sorted(set(lines))), kind=kind)
+        raise
 
 
 def first_line(error: BaseException) -> str:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
-from gasdet.cache.folders import CacheFolder, prune
+import pytest
+
+from gasdet.cache.folders import CacheFolder, folders_below, prune, remove_unused
 
 HOLDS = """
 import sys
@@ -78,3 +81,16 @@ def test_what_an_interrupted_writer_left_goes_when_nobody_else_is_at_work(tmp_pa
 
 def test_a_root_that_is_not_there_holds_nothing(tmp_path: Path) -> None:
     assert prune(tmp_path / "none", 0) == []
+
+
+def test_a_removal_that_stops_half_way_leaves_no_half_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = filled(tmp_path, 1)
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "rmtree", lambda *_, **__: None)  # killed, or refused by the disk
+        assert remove_unused(folder)
+    assert not folder.exists()
+    assert folders_below(tmp_path) == []
+    assert CacheFolder(tmp_path, {"n": 1}).path == folder  # a new one
+    assert [path.name for path in folder.iterdir() if path.name == "data"] == []
+    prune(tmp_path, 10_000)
+    assert list(tmp_path.iterdir()) == [folder]

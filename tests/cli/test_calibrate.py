@@ -235,7 +235,7 @@ def test_what_the_detector_was_trained_or_selected_on_is_refused(run: Path, data
     detector = api.load("edges", str(weights), calibrator=False)
     pixels = np.asarray(Image.open(data / "real" / "007.png").convert("RGB"))
     assert detector.preprocessing.resize == pixels.shape[:2]  # so that decoding changes nothing
-    from gasdet.training.duplicates import digest
+    from gasdet.media.digest import digest
 
     remember(["another name"], "train", [digest(np.ascontiguousarray(pixels.transpose(2, 0, 1)))])
     copied = calibrate("--run", run)
@@ -361,8 +361,8 @@ def test_a_calibrator_of_equalised_files_is_for_these(data: Path, weights: Path,
         (("--run", "r", "--data", "d"), "leave out --data"),
         (("--run", "r", "--limit", "9", "--run-out", "x", "--device", "cpu"), "leave out --limit, --run-out, --device"),
         (
-            ("--run", "r", "--category", "c", "--modality", "image", "--provenance", "public"),
-            "leave out --category, --modality, --provenance",
+            ("--run", "r", "--category", "c", "--modality", "image", "--total", "9"),
+            "leave out --category, --modality, --total",
         ),
         (("--run", "r", "--equalise", "standard", "--decode-cache", "d"), "leave out --equalise, --decode-cache"),
         (("--data", "d"), "one detector is calibrated at a time"),

@@ -17,7 +17,7 @@ from PIL import Image
 from gasdet.cli.data.audit import command
 from gasdet.cli.group import gasdet as group
 
-from ..planted import NAMED, SHORTCUTS, planted
+from ..planted import NAMED, SHORTCUTS, SPEECH_TOP, planted
 
 IMAGES = [name for name in sorted(NAMED) if SHORTCUTS[name] == "image"]
 OTHERS = [name for name in sorted(NAMED) if SHORTCUTS[name] != "image"]
@@ -74,9 +74,58 @@ def test_equalisation_takes_it_away(audit: Audit, tmp_path: Path, shortcut: str)
     assert document["left_out_equalised"] == {}
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(("top", "seed"), [(SPEECH_TOP, 0), (SPEECH_TOP, 1), (SPEECH_TOP, 2), (7800, 0)])
+def test_no_trace_of_silence_is_left_for_a_model(audit: Audit, tmp_path: Path, top: int, seed: int) -> None:
+    document = found(audit(planted(tmp_path, "silence", 150, seed=seed, top=top), "--equalise", "--json"))
+    section = document["modalities"]["audio"]
+    assert section["overall"]["model"]["auroc"] > 0.95
+    assert section["equalised"]["overall"]["model"]["auroc"] < 0.6
+    assert section["equalised"]["overall"]["worst"] in ("none", "undecided")
+
+
 def test_data_without_a_shortcut_are_not_accused(audit: Audit, tmp_path: Path) -> None:
-    document = found(audit(planted(tmp_path, "none_image", 30, seed=4), "--json", "--fail-on", "weak"))
+    document = found(audit(planted(tmp_path, "none_image", 120, seed=4), "--json", "--fail-on", "weak"))
     assert document["worst"] == "none"
+
+
+def test_a_dozen_samples_do_not_exclude_a_shortcut(audit: Audit, tmp_path: Path) -> None:
+    folder = planted(tmp_path, "none_image", 12, seed=4)
+    assert found(audit(folder, "--json", "--fail-on", "weak"))["worst"] == "undecided"
+    text = audit(folder).stdout
+    assert re.search(r"all together \(model\) +0\.\d{3} +0\.\d{3}\.\.0\.[789]\d\d +undecided", text)
+    assert "image: undecided; " in text
+
+
+def test_pairs_of_a_manifest_lie_in_one_fold(audit: Audit, tmp_path: Path) -> None:
+    """Each synthetic picture has the size of the real one that it was made from."""
+    rng = np.random.default_rng(0)
+    lines = ["path,label,pair"]
+    for index in range(60):
+        size = rng.integers(20, 400, 2).tolist()
+        for label in ("real", "synthetic"):
+            Image.new("RGB", size, tuple(rng.integers(0, 256, 3).tolist())).save(tmp_path / f"{index}{label}.png")
+            lines.append(f"{index}{label}.png,{label},p{index}")
+    (tmp_path / "pairs.csv").write_text("\n".join(lines), encoding="utf-8")
+    (tmp_path / "apart.csv").write_text("\n".join(line.rpartition(",")[0] for line in lines), encoding="utf-8")
+    together, apart = (
+        found(audit(tmp_path / f"{name}.csv", "--json"))["modalities"]["image"]["overall"]
+        for name in ("pairs", "apart")
+    )
+    assert together["below_chance"] is None
+    assert apart["below_chance"] < 0.3
+    assert apart["model"]["verdict"] == "undecided"
+    assert "copies or pairs straddle the folds" in " ".join(audit(tmp_path / "apart.csv").stdout.split())
+
+
+def test_exact_copies_are_one_group(audit: Audit, quality: Path, tmp_path: Path) -> None:
+    for label in ("real", "synthetic"):
+        (tmp_path / label).mkdir()
+        for path in (quality / label).iterdir():
+            for copy in range(2 if label == "synthetic" else 1):
+                (tmp_path / label / f"{copy}{path.name}").write_bytes(path.read_bytes())
+    counts = found(audit(tmp_path, "--json"))["modalities"]["image"]["overall"]["counts"]
+    assert counts == {"real": 30, "real_groups": 30, "synthetic": 60, "synthetic_groups": 30}
 
 
 def test_the_table_names_the_shortcut_and_what_to_do(audit: Audit, quality: Path) -> None:
@@ -169,6 +218,39 @@ def test_one_class_is_refused(audit: Audit, quality: Path) -> None:
     result = CliRunner().invoke(command, [str(quality / "real")])
     assert result.exit_code == 1
     assert "are real" in str(result.exception)
+
+
+def test_the_labels_are_judged_before_anything_is_read(tmp_path: Path) -> None:
+    """None of these files can be read, which is not what is wrong first."""
+    (tmp_path / "real").mkdir()
+    for index in range(3):
+        (tmp_path / "real" / f"{index}.jpg").write_bytes(b"\xff\xd8\xff\xe0 nothing")
+    result = CliRunner().invoke(command, [str(tmp_path)])
+    assert "all 3 labelled image samples are real; an audit compares both" in str(result.exception)
+
+
+def test_too_few_groups_are_told_first(quality: Path, tmp_path: Path) -> None:
+    for label, count in (("real", 12), ("synthetic", 4)):
+        (tmp_path / label).mkdir()
+        for path in sorted((quality / label).iterdir())[:count]:
+            (tmp_path / label / path.name).write_bytes(path.read_bytes())
+    result = CliRunner().invoke(command, [str(tmp_path), "--workers", "1"])
+    assert result.exit_code == 0, result.output
+    assert "image: 4 groups of synthetic samples; at least 10 of each class are needed" in " ".join(
+        result.stderr.split()
+    )
+    assert "too few groups" in result.stdout
+
+
+@pytest.mark.parametrize("others", [[], ["more"]])
+def test_data_that_went_to_equalise_are_told(quality: Path, others: list[str]) -> None:
+    result = CliRunner().invoke(command, ["--equalise", str(quality), *others])
+    assert result.exit_code == 2
+    told = " ".join(result.stderr.split())
+    assert "took" in told
+    assert "name DATA before it, or the profile with it: --equalise=standard" in told
+    assert "Missing argument 'DATA...'" in CliRunner().invoke(command, ["--equalise", "standard"]).stderr
+    assert "Missing argument 'DATA...'" in CliRunner().invoke(command, []).stderr
 
 
 def test_data_without_labels_are_refused(quality: Path, tmp_path: Path) -> None:

@@ -80,9 +80,9 @@ def test_the_table_shows_what_was_found_with_examples(faulty: Path, run: Check) 
     assert rows["duplicates"] == ["no", "1", "2", "1"]
     assert rows["duplicates_across_splits"] == ["yes", "1", "2", "1"]
     assert rows["near_duplicates_across_classes"][:3] == ["no", "1", "2"]
-    assert "12 samples, 11 decoded, 1 not." in lines[0]
+    assert "12 samples, 11 decoded, 1 failed." in lines[0]
     assert any(
-        "test/fake/cut.png [test]: The image ends early" in line and line.endswith("(truncated)") for line in lines
+        "test/fake/cut.png [test]: The file ends after" in line and line.endswith("(truncated)") for line in lines
     )
     assert any("train/real/1.png [train]: equal files, in test and train" in line for line in lines)
     assert lines[-1] == "Serious: truncated, duplicates_across_splits."

@@ -288,12 +288,33 @@ def test_verify_finds_each_kind_of_damage(fetched: Path, catalogue: Path, run: R
     assert "short: data/part-1.zip: 196,598 of 196,608 bytes" in shown
     quick = json.loads(run("data", "verify", catalogue, "--json", "--quick").stdout)["datasets"][0]["findings"]
     assert "data/part-2.zip" not in {f["file"] for f in quick}
-    # A download puts right what verify told, but for what was flipped: it believes sizes. Removing that mends it.
-    (fetched / "data" / "part-2.zip").unlink()
+    # A download puts right what verify told; for what was flipped it must be told to look.
     (fetched / "data" / "stray.zip").unlink()
     (fetched / "data" / "half.zip.part").unlink()
-    assert run("data", "download", catalogue).exit_code == 0
+    assert "download CATALOGUE --repair'" in shown
+    assert run("data", "download", catalogue, "--repair").exit_code == 0
+    assert tree(fetched) == files
     assert run("data", "verify", catalogue).exit_code == 0
+
+
+def test_clean_takes_a_decode_cache_of_ones_own_and_respects_its_jobs(run: Run, tmp_path: Path) -> None:
+    from gasdet.cache.store import Store
+
+    store = Store(tmp_path / "mine", 1 << 30)
+    for i in range(4):
+        store.put(f"{i:032x}", b"x" * 4000)
+    for path in (tmp_path / "mine" / "entries").rglob("*"):
+        os.utime(path, (1e9, 1e9))
+    job = store.begin_job()
+    assert store.get(f"{0:032x}") is not None  # in use from now on
+    clean = ("data", "clean", "--max-size", "0", "--decode-cache", tmp_path / "mine", "--json")
+    dry = json.loads(run(*clean, "--dry-run").stdout)
+    assert store.total_bytes() == 4 * 4096
+    done = json.loads(run(*clean).stdout)
+    assert dry["decoded_bytes"] == done["decoded_bytes"] == 3 * 4096
+    assert store.total_bytes() == 4096
+    job.close()
+    assert "no decode cache" in run("data", "clean", "--max-size", "0", "--decode-cache", tmp_path).stderr
 
 
 def test_verify_tells_what_was_never_fetched(fetched: Path, tmp_path: Path, run: Run) -> None:

@@ -56,7 +56,7 @@ def test_evaluate_decodes_nothing_that_was_decoded_ahead(
     cache = here / "dc"
     filled = preprocess(labelled, "--for", "edges", "--decode-cache", cache)
     (part,) = filled["filled"]
-    assert (part["samples"], part["stored"], part["hits"], part["refused"]) == (17, 16, 0, 0)
+    assert (part["samples"], part["stored"], part["hits"], part["no_room"]) == (17, 16, 0, 0)
     assert part["errors"] == {"truncated": 1}
     assert part["detectors"] == ["edges"]
     assert part["preprocessing"]["resize"] == [32, 32]
@@ -92,7 +92,7 @@ def test_what_people_read(labelled: Path, here: Path) -> None:
     assert result.exit_code == 0, result.stderr
     folder = here / "gasdet-cache" / "decode-cache"
     table, row, *_, size, use = result.stdout.splitlines()
-    assert table.split() == ["Detectors", "Samples", "Decoded", "There", "before", "No", "room", "Errors"]
+    assert table.split() == ["Detectors", "Samples", "Decoded", "There", "before", "Not", "kept", "Errors"]
     assert row.split()[:2] == ["edges", "4"]
     assert size == f"The cache takes {sum(4 for _ in entries(folder))}.0 KiB."
     assert use == f"Use it: --decode-cache {folder}"
@@ -103,8 +103,44 @@ def test_a_cache_without_room_is_told_and_fails(labelled: Path, here: Path) -> N
         "data", "preprocess", labelled, "--for", "edges", "--decode-cache", "dc", "--decode-cache-size", "16K"
     )
     assert result.exit_code == 1
-    assert "12 decoded samples were not kept in dc: the cache (at most 16,384 bytes)" in result.stderr
+    assert "decode cache: 0 of 17 samples taken from it, 4 stored; 12 not kept, for dc (at most 16,384" in result.stderr
     assert len(entries(here / "dc")) == 4
+
+
+def test_what_one_detector_needs_does_not_drive_out_what_another_does(labelled: Path, here: Path) -> None:
+    """Room for the input of either, and not of both: the command fails, and says of how many."""
+    (here / "other").mkdir()
+    config = {"name": "b", "modality": "image", "preprocessing": {"resize": [40, 40]}}
+    (here / "other" / "model_config.yaml").write_text(yaml.safe_dump(config))
+    (here / "other" / "model.py").write_text("")
+    words = ["data", "preprocess", labelled, "--for", "edges", "--model", "other", "--decode-cache", "dc"]
+    result = gasdet(*words, "--decode-cache-size", f"{20 * 4}K", "--json")
+    assert result.exit_code == 1
+    edges, other = json.loads(result.stdout)["filled"]
+    assert (edges["stored"], edges["no_room"]) == (16, 0)
+    assert other["no_room"] > 0
+    assert len(entries(here / "dc")) == 16 + other["stored"]
+    (again,) = preprocess(labelled, "--for", "edges", "--decode-cache", "dc")["filled"]
+    assert (again["hits"], again["stored"]) == (16, 0)
+
+
+def test_a_run_says_and_records_what_the_cache_did(labelled: Path, here: Path) -> None:
+    words = ["evaluate", "--plugin", "edges", "--data", labelled, "--decode-cache", "dc"]
+    for out, line, hits, stored in (("one", "0 of 17", 0, 16), ("two", "16 of 17", 16, 0)):
+        result = gasdet(*words, "--out", out)
+        assert f"decode cache: {line} samples taken from it, {stored} stored\n" in result.stderr
+        (session,) = json.loads((here / out / "run.json").read_text())["sessions"]
+        told = {"samples": 17, "hits": hits, "stored": stored, "no_room": 0, "changed": 0, "failed": 0}
+        assert session["decode_cache"] == told
+    assert "decode cache" not in gasdet(*words[:-2], "--out", "three").stderr
+    assert "decode_cache" not in json.loads((here / "three" / "run.json").read_text())["sessions"][0]
+
+
+def test_help_says_which_cache_is_taken_without_the_option() -> None:
+    told = " ".join(CliRunner().invoke(cli, ["data", "preprocess", "--help"]).stdout.split())
+    assert "Default: decode-cache in gasdet's cache folder." in told
+    assert "none are kept" not in told
+    assert "none are kept" in CliRunner().invoke(cli, ["evaluate", "--help"]).stdout
 
 
 def test_a_bundle_is_read_and_not_run(labelled: Path, here: Path) -> None:

@@ -57,8 +57,9 @@ def test_bytes_are_told_with_their_unit(clock: Clock, capsys: pytest.CaptureFixt
         clock.now += 1.0
         sink.advance(1 << 20, 0)
     sink.start("scoring", 100)  # the unit is of that piece of work only
-    clock.now += 2.0
-    sink.advance(50, 0)
+    for _ in range(2):
+        clock.now += 1.0
+        sink.advance(25, 0)
     assert capsys.readouterr().err.splitlines() == [
         "downloading: 2.0 MiB of 12.0 MiB, 1.0 MiB/s, 10 s left",
         "scoring: 50 of 100, 25.0/s, 2 s left",
@@ -82,9 +83,27 @@ def test_a_second_stage_counts_from_zero(clock: Clock, capsys: pytest.CaptureFix
     sink.advance(2, 2)
     sink.finish()
     sink.start("two", 4)
-    clock.now += 1
+    for _ in range(2):
+        clock.now += 1
+        sink.advance(1, 0)
+    sink.finish()
+    assert capsys.readouterr().err.splitlines()[-1] == "two: 2 of 4, 1.0/s, 2 s left"
+
+
+def test_the_start_of_processes_is_no_part_of_the_rate(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+    """What took 30 s before its first of 10,000 results does not have 83 hours to go."""
+    sink = progress.PlainProgress()
+    sink.start("decoding", 10_000)
+    clock.now += 30.0
     sink.advance(1, 0)
-    assert capsys.readouterr().err.splitlines()[-1] == "two: 1 of 4, 1.0/s, 3 s left"
+    clock.now += 0.2  # several processes answer at once
+    sink.advance(3, 0)
+    for _ in range(5):
+        clock.now += 1.0
+        sink.advance(100, 0)
+    first, second = capsys.readouterr().err.splitlines()
+    assert first == "decoding: 1 of 10000"
+    assert second == "decoding: 504 of 10000, 96.7/s, 2 min left"
 
 
 def test_notes_go_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
@@ -108,7 +127,7 @@ def test_on_a_terminal_there_is_a_bar_with_rate_and_errors() -> None:
         assert isinstance(sink, BarProgress)
         sink.start("scoring", 40)
         for i in range(40):
-            time.sleep(0.03)
+            time.sleep(0.04)
             sink.advance(1, i % 10 == 0)
             if i == 20:
                 sink.note("half [way]")

@@ -10,7 +10,7 @@ from gasdet.cli.sizes import ByteSize, size_text
 
 @pytest.mark.parametrize(
     ("text", "count"),
-    [("0", 0), ("1234", 1234), ("2K", 2048), ("1.5m", 1536 * 1024), ("50G", 50 * 2**30), ("3 GiB", 3 * 2**30),
+    [("0", 0), ("2K", 2048), ("1.5m", 1536 * 1024), ("50G", 50 * 2**30), ("3 GiB", 3 * 2**30),
      ("1TB", 2**40), ("7B", 7)],
 )  # fmt: skip
 def test_a_size_is_bytes(text: str, count: int) -> None:
@@ -29,3 +29,9 @@ def test_what_is_no_size_is_refused(text: str) -> None:
 )
 def test_a_size_for_people(count: int, text: str) -> None:
     assert size_text(count) == text
+
+
+@pytest.mark.parametrize("text", ["5", "1234", "00"])
+def test_a_number_without_a_unit_is_refused(text: str) -> None:
+    with pytest.raises(click.BadParameter, match=f"{text}G, or {text}B for bytes"):
+        ByteSize().convert(text, None, None)

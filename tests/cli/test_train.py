@@ -109,8 +109,9 @@ def test_data_sets_of_a_catalogue_are_chosen_as_for_evaluate(
 ) -> None:
     (tmp_path / "c.yaml").write_text(CATALOGUE)
     words = ["--plugin", "edges", "--data", tmp_path / "c.yaml", "--out", tmp_path / "out"]
-    assert train(*words, "--category", "nature", "--modality", "image", "--provenance", "public").exit_code == 0
+    assert train(*words, "--category", "nature", "--modality", "image", "--total", "9").exit_code == 0
     assert {sample.dataset for sample in received["data"].dataset.samples} == {"one", "two"}
+    assert len(received["data"].dataset.samples) == 9
     assert train(*words, "--category", "f*").exit_code == 0
     assert {sample.dataset for sample in received["data"].dataset.samples} == {"three"}
 
@@ -118,7 +119,7 @@ def test_data_sets_of_a_catalogue_are_chosen_as_for_evaluate(
 def test_choosing_among_data_sets_is_for_data(labelled: Path, tmp_path: Path, received: dict[str, Any]) -> None:
     result = train("--plugin", "edges", "--features", "x.parquet", "--category", "a", "--out", tmp_path / "out")
     assert (result.exit_code, received) == (2, {})
-    assert "--category, --modality and --provenance choose among the data sets of --data" in result.stderr
+    assert "--category, --modality and --total choose among the data sets of --data" in result.stderr
     result = train("--plugin", "edges", "--data", labelled, "--modality", "audio", "--out", tmp_path / "out")
     assert (result.exit_code, received) == (2, {})
     assert "--modality audio leaves a detector of image nothing" in result.stderr

@@ -219,6 +219,24 @@ def test_what_is_wrong_is_told_by_line_and_not_by_name(case: str, planted: holdo
     assert refusal.value.exit_code == (2 if kind is ConfigError else 1)
 
 
+def test_the_data_are_read_once_to_say_which_entry_fails(
+    planted: holdout_data.Planted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    good = "".join(f"  - {{name: {S}-{n}, path: {S}-room/{S}-faces}}\n" for n in range(40))
+    catalogue = planted.folder.parent / f"{S}-many.yaml"
+    catalogue.write_text(f"datasets:\n{good}  - {{name: {S}, path: {S}-nowhere, media_type: real}}\n")
+    calls = []
+    monkeypatch.setattr("gasdet.data.holdouts.load_data", lambda *a, **k: calls.append(a) or load_data(*a, **k))
+    with pytest.raises(DataError, match=r"nothing at the paths.* at line 42;") as refusal:
+        load_holdouts(catalogue, KEY)
+    assert len(calls) == 1
+    assert S not in everything_of(refusal.value)
+    catalogue.write_text(f"datasets:\n{good}")
+    with pytest.raises(DataError, match="nothing of what the options ask for") as none_left:
+        load_holdouts(catalogue, KEY, modality="audio")
+    assert S not in everything_of(none_left.value)
+
+
 def test_an_absent_catalogue(tmp_path: Path) -> None:
     for name in (f"{S}.yaml", f"{S}.csv"):
         with pytest.raises(DataError, match="no holdout catalogue") as refusal:
@@ -309,6 +327,9 @@ def test_fetched_holdouts(
         load_holdouts(written(archive, absent), KEY)
     assert S not in everything_of(offline.value) + everything_of(refused.value)
     assert server not in everything_of(refused.value)
+    with pytest.raises(DataError, match=r"cannot be fetched.* at line 3;") as one:  # and not its innocent neighbours
+        load_holdouts(written(f"{S}-table.parquet", absent, f"{S}-bad.zip"), KEY)
+    assert S not in everything_of(one.value)
     assert S not in "".join(capfd.readouterr()) + caplog.text
 
 

@@ -99,7 +99,7 @@ def test_total_replaces_the_catalogues_own_and_is_of_everything(load: Load, tree
     assert len(load_data(folder, total=1).samples) == 1
     assert len(load(total=50, limit=7).samples) == 7
     assert len(load(total=50, mode="debug").samples) == 50
-    assert counts(load(total=78, mode="debug")) == {"large": 20, "middle": 20, "little": 19, "talks": 19}
+    assert counts(load(total=78, mode="debug")) == {"large": 20, "little": 20, "middle": 19, "talks": 19}
     weighted = [load(rules=", sampling: {share: 9}", total=120, mode=mode) for mode in ("debug", "small", "full")]
     assert counts(weighted[0]) == {"large": 20, "middle": 10, "little": 10, "talks": 10}
     assert ids(weighted[0]) < ids(weighted[1]) <= ids(weighted[2])

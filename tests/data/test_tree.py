@@ -113,6 +113,33 @@ def test_what_is_no_media_is_defined(tree: Tree) -> None:
     assert caught.value.reason is Reason.FILE_EMPTY
 
 
+def test_an_archive_among_media_is_told(tree: Tree) -> None:
+    seven_zip = b"7z\xbc\xaf\x27\x1c" + bytes(300)
+    tar = bytes(257) + b"ustar" + bytes(250)
+    root = tree(
+        "real/a.jpg",
+        contents={
+            "real/whole.zip": b"PK\x05\x06" + bytes(18),
+            "real/broken.zip": b"no zip at all",
+            "synthetic/more.tar.gz": b"",
+            "synthetic/packed.7z": b"",
+            "synthetic/unnamed": seven_zip,
+            "synthetic/part.001": tar,
+            "real/zipped": b"PK\x03\x04" + bytes(300),
+            "real/weights.npz": b"PK\x03\x04" + bytes(300),
+            "real/other.xyz": b"neither",
+        },
+    )
+    dataset = load_data(root)
+    told = {s.member for s in dataset.samples if "is an archive among the media" in s.skip_message}
+    assert told == {
+        "real/whole.zip", "real/broken.zip", "real/zipped",
+        "synthetic/more.tar.gz", "synthetic/packed.7z", "synthetic/unnamed", "synthetic/part.001",
+    }  # fmt: skip
+    assert {s.skip for s in dataset.samples if s.member != "real/a.jpg"} == {Reason.UNKNOWN_MODALITY}
+    assert dataset.notes == ("7 archives among the media not looked into; unpack them, or give their own paths",)
+
+
 def test_an_unlabelled_tree_is_all_scored(tree: Tree) -> None:
     dataset = load_data(tree("a.jpg", "sub/b.jpg"))
     assert [(s.member, s.media_type, s.skip) for s in dataset.samples] == [

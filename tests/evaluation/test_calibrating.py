@@ -13,14 +13,12 @@ from sklearn.metrics import brier_score_loss, log_loss, roc_auc_score
 from gasdet.builtin.calibrators import Platt
 from gasdet.errors import DataError, UsageError
 from gasdet.evaluation.calibrating import (
-    ScoredSamples,
     fit_calibrator,
-    fitted_among,
-    join_copies,
     kept_back,
     made_worse,
     probabilities,
 )
+from gasdet.evaluation.scored_samples import ScoredSamples, fitted_among, join_copies
 
 
 def scored(n: int = 600, *, per_group: int = 3, seed: int = 0, share: float = 0.5, name: str = "data") -> ScoredSamples:

@@ -29,7 +29,15 @@ from PIL import Image
 from gasdet.data import load_data
 from gasdet.errors import RunError
 from gasdet.evaluation import decode_cache, worker
-from gasdet.evaluation.decode_cache import CachedDecoding, DecodeCache, cache_key, packed, unpacked
+from gasdet.evaluation.decode_cache import (
+    CacheCounts,
+    CachedDecoding,
+    DecodeCache,
+    cache_key,
+    holding,
+    packed,
+    unpacked,
+)
 from gasdet.evaluation.pipeline import DecodePool, DecodeResult
 from gasdet.media import Decoded, MediaLimits, decode
 from gasdet.types import Locator, Modality, Preprocessing, Reason, Sample, sample_id
@@ -270,7 +278,7 @@ def test_a_file_that_changes_while_it_is_decoded_is_not_kept(
     with monkeypatch.context() as patch:
         patch.setattr(worker, "decode_content", slow)
         decoding(make_sample(path).locator, IMAGE, MediaLimits())
-    assert decoding.use == "refused"
+    assert decoding.use == "changed"
     assert entries(cache) == []
 
 
@@ -315,9 +323,10 @@ def test_a_cache_that_is_full_of_what_is_in_use_keeps_no_more_and_says_so(tmp_pa
         counts = pool.cache_counts
     assert_same(results, run(samples, cache=None))
     assert counts.stored > 3
-    assert counts.stored + counts.refused == 30
-    (line,) = counts.lines(small)
-    assert f"{counts.refused} decoded samples were not kept in {small.folder}" in line
+    assert (counts.samples, counts.stored + counts.no_room, counts.not_kept) == (30, 30, counts.no_room)
+    line = counts.line(small)
+    assert line.startswith(f"decode cache: 0 of 30 samples taken from it, {counts.stored} stored; ")
+    assert f"{counts.no_room} not kept, for {small.folder} (at most {8 * 12_288:,} bytes) or its disk is full" in line
     assert sum(path.stat().st_size for path in entries(small)) <= small.max_bytes
     # a run over the same samples finds what was kept, instead of driving it out as it goes
     again = run(samples, cache=small)
@@ -426,4 +435,43 @@ def test_what_goes_wrong_while_storing_costs_no_sample(
     decoding = CachedDecoding(cache)
     monkeypatch.setattr(decode_cache, "packed", fail)
     decoded = decoding(make_sample(picture(tmp_path / "a.png", 1)).locator, IMAGE, MediaLimits())
-    assert (decoding.use, decoded.array.shape) == ("refused", (3, 64, 48))
+    assert (decoding.use, decoded.array.shape) == ("failed", (3, 64, 48))
+
+
+def test_why_something_was_not_kept_is_told_apart() -> None:
+    counts = CacheCounts()
+    for use, times in (("hit", 3), ("stored", 2), ("changed", 4), ("failed", 1), ("", 5)):
+        for _ in range(times):
+            counts.count(use)
+    told = counts.line(DecodeCache(Path("dc"))).split("; ")
+    assert told == [
+        "decode cache: 3 of 15 samples taken from it, 2 stored",
+        "4 not kept, for their files changed while they were read",
+        "1 not kept, for their entries could not be made",
+    ]
+    assert counts.not_kept == 5
+
+
+def test_pools_under_one_job_leave_each_others_entries(tmp_path: Path) -> None:
+    samples = [make_sample(picture(tmp_path / f"{n}.png", n)) for n in range(12)]
+    other = Preprocessing(Modality.IMAGE, resize=(48, 64))
+    small = DecodeCache(tmp_path / "cache", 10 * 12_288)
+    with holding(small):
+        first = run(samples[:8], cache=small)
+        time.sleep(0.05)
+        counts = CacheCounts()
+        with DecodePool(workers=1, timeout=60, cache=small, counts=counts) as pool:
+            list(pool.run(samples, other))
+    assert uses(first) == ["stored"] * 8
+    assert counts.no_room > 0
+    assert uses(run(samples[:8], cache=small)) == ["hit"] * 8
+
+
+def test_the_key_of_holdouts_is_not_given_to_decode_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GASDET_HOLDOUT_KEY", "k" * 40)
+    monkeypatch.setenv("SOMETHING_ELSE", "stays")
+    with DecodePool(workers=1, timeout=60) as pool:
+        list(pool.run([make_sample(picture(tmp_path / "a.png", 1))], IMAGE))
+        environments = [process.environ() for process in psutil.Process().children()]
+    assert environments
+    assert all("GASDET_HOLDOUT_KEY" not in one and one["SOMETHING_ELSE"] == "stays" for one in environments)

@@ -9,7 +9,7 @@ import pytest
 from gasdet.inspection.running import Inspection, inspect
 from gasdet.media import MediaLimits
 from gasdet.progress import Silent
-from gasdet.types import Locator, MediaType, Modality, Reason, Sample, sample_id
+from gasdet.types import Locator, MediaType, Modality, Preprocessing, Reason, Sample, sample_id
 
 FUNCTION = "inspecting_functions:obey"
 
@@ -100,6 +100,12 @@ def test_a_failure_costs_its_own_sample_only() -> None:
 def test_limits_reach_the_function() -> None:
     (found,) = inspect([sample("ok-1")], function=FUNCTION, limits=MediaLimits(max_pixels=77))
     assert found.facts["limit"] == 77
+
+
+def test_a_modalitys_preprocessing_reaches_the_function() -> None:
+    given = {Modality.VIDEO: Preprocessing(Modality.VIDEO, equalise="standard")}
+    found = inspect([sample("ok-1"), sample("ok-2", Modality.VIDEO)], function=FUNCTION, preprocessing=given)
+    assert [(i.facts["modality"], i.facts["equalise"]) for i in found] == [("image", ""), ("video", "standard")]
 
 
 def test_leaving_early_is_safe_and_finishes_the_progress() -> None:

@@ -25,6 +25,7 @@ STATING = {
     "webm sound": lambda: make_encoded_recording("libopus", "webm"),
     "ogg": lambda: make_encoded_recording("libopus", "ogg"),
     "avif": lambda: encoded(picture(), "AVIF"),
+    "png": lambda: encoded(picture(), "PNG"),
     **{
         kind: lambda kind=kind: make_recording(TONE, 48000, kind)
         for kind in ("WAV", "RF64", "W64", "AIFF", "AU", "NIST")
@@ -51,9 +52,20 @@ def test_a_whole_file_passes_and_a_cut_one_does_not(kind: str) -> None:
     assert outcome(data + b"trailing bytes are no harm") is None
 
 
-@pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "WEBP", "BMP"])
+@pytest.mark.parametrize("kind", ["JPEG", "GIF", "WEBP", "BMP"])
 def test_images_that_state_no_length_pass(kind: str) -> None:
     assert outcome(encoded(picture(), kind)) is None
+
+
+@pytest.mark.parametrize("lost", [1, 4, 11, 12, 13, 20])
+def test_a_png_must_have_its_last_chunk(lost: int) -> None:
+    assert outcome(encoded(picture(), "PNG")[:-lost]) is Reason.TRUNCATED
+
+
+def test_the_decoder_judges_a_png_with_damaged_chunks() -> None:
+    data = bytearray(encoded(picture(), "PNG"))
+    data[37:41] = b"\x00\x01\x02\x03"  # the name of the second chunk
+    assert outcome(bytes(data)) is None
 
 
 @pytest.mark.parametrize("kind", ["FLAC", "MP3"])

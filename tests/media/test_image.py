@@ -170,6 +170,14 @@ def test_files_cut_off_are_errors_with_a_reason(kind: str, share: float) -> None
         assert reason is Reason.TRUNCATED
 
 
+@pytest.mark.parametrize("lost", [1, 12, 20])
+def test_a_png_without_its_end_is_an_error_though_all_its_rows_are_there(lost: int) -> None:
+    data = encoded(picture(64, 64), "PNG")
+    with Image.open(io.BytesIO(data[:-lost])) as image:  # Pillow says nothing
+        assert np.array_equal(np.asarray(image), picture(64, 64))
+    assert reason_of(data[:-lost], AS_IS) is Reason.TRUNCATED
+
+
 def test_what_is_no_image() -> None:
     assert reason_of(b"hello, this is plain text, not pixels " * 9, AS_IS) is Reason.UNKNOWN_FORMAT
     assert reason_of(make_clip(), AS_IS) is Reason.UNSUPPORTED
@@ -179,7 +187,9 @@ def test_what_is_no_image() -> None:
 
 def bomb(width: int, height: int) -> bytes:
     header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(1000)))
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(1000))) + chunk(b"IEND", b"")
+    )
 
 
 @pytest.mark.parametrize("size", [(30000, 30000), (12000, 12000), (100_000, 1300)])

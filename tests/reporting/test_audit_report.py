@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 import pytest
 
 from gasdet.reporting.audit_report import report_html
-from gasdet.reporting.audit_tables import audit_grids, conclusion, conclusions, typical
+from gasdet.reporting.audit_tables import audit_grids, conclusion, conclusions, typical, typical_of_both
 from gasdet.reporting.tables import to_plain
 
 
@@ -60,10 +60,18 @@ def constant(name: str, missing: float) -> dict[str, Any]:
 
 def measurement(model: dict[str, Any], *properties: dict[str, Any]) -> dict[str, Any]:
     counts = {"real": 20, "synthetic": 20, "real_groups": 20, "synthetic_groups": 12}
-    return {"counts": counts, "worst": model["verdict"], "model": model, "noise": 0.61, "properties": list(properties)}
+    return {
+        "counts": counts,
+        "worst": model["verdict"],
+        "model": model,
+        "below_chance": None,
+        "noise": 0.61,
+        "properties": list(properties),
+    }
 
 
 FATAL, NOTHING = figure(0.99, 0.91, 1.0, "fatal"), figure(0.51, 0.5, 0.62, "none")
+WIDE = figure(0.52, 0.5, 0.75, "undecided")
 HOSTILE = "<script>alert(1)</script> $x_{2$ \u202e\udcff\n"
 
 
@@ -224,7 +232,9 @@ def test_data_sets_stand_below_each_other() -> None:
             [],
             "no shortcut was found; all properties together reach AUROC 0.520 (0.500..0.560).",
         ),
-        (figure(0.52, 0.5, 0.75, "none"), [], "So few samples do not exclude one."),
+        (NOTHING, [number("width", WIDE)], "So few samples do not exclude a strong one by width alone."),
+        (WIDE, [], "undecided; all properties together reach AUROC 0.520 (0.500..0.750): so few samples neither"),
+        (WIDE, [number("width", figure(0.7, 0.6, 0.8, "weak"))], "but width alone is a weak shortcut"),
         (NOTHING, [number("width", figure(0.7, 0.6, 0.8, "weak"))], "but width alone is a weak shortcut"),
         ({"auroc": None, "low": None, "high": None, "verdict": "undecided"}, [], "too few groups"),
     ],
@@ -242,6 +252,69 @@ def test_too_few_groups_are_shown_without_figures() -> None:
     assert re.search(r"width \(px\) +- +- +too few groups +256", text)
     assert "too few groups" in Page(report_html(document)).text
     assert any("at least ten of each" in line for line in conclusions(document))
+
+
+def test_what_so_few_samples_do_not_exclude_is_called_undecided() -> None:
+    document = audit()
+    document["modalities"]["image"]["overall"] = measurement(WIDE, number("width", WIDE), number("height", NOTHING))
+    document["modalities"]["image"]["equalised"] = None
+    text = to_plain(audit_grids(document), 120)
+    assert re.search(r"all together \(model\) +0\.520 +0\.500\.\.0\.750 +undecided", text)
+    assert re.search(r"width \(px\) +0\.520 +0\.500\.\.0\.750 +undecided", text)
+    assert re.search(r"height \(px\) +0\.510 +0\.500\.\.0\.620 +no shortcut", text)
+    assert "A shortcut's word goes by the interval's lower bound" in text
+    html = report_html(document)
+    assert html.count(">undecided</span>") == 3
+    assert html.count(">no shortcut</span>") == 1
+    assert "too few groups" not in text + html
+
+
+def test_a_model_that_is_worse_than_chance_is_told() -> None:
+    document = audit()
+    section = measurement(figure(0.5, 0.5, 0.55, "undecided"), number("width", figure(0.7, 0.6, 0.8, "weak")))
+    document["modalities"]["image"]["overall"] = section | {"below_chance": 0.059}
+    told = conclusions(document)[0]
+    assert "(AUROC 0.059): copies or pairs straddle the folds" in told
+    assert "gasdet data check" in told
+    assert "width alone is a weak shortcut" in told
+    assert "copies or pairs straddle the folds" in Page(report_html(document)).text
+
+
+def test_the_ranking_explains_its_colours_and_circles() -> None:
+    before, after = report(), audit()
+    after["modalities"]["image"]["equalised"] = None
+    widths = []
+    for html in (before, report_html(after)):
+        plot = ElementTree.fromstring(base64.b64decode(Page(html).addresses[0].split(",")[1]))
+        widths.append(float(plot.attrib["width"].removesuffix("pt")) / 72)
+        assert any(one.attrib.get("id", "").startswith("legend") for one in plot.iter())
+    assert min(widths) > 10  # inches: the report's page
+
+
+def test_values_that_are_shortened_are_shown_where_they_differ() -> None:
+    def values(real: str, synthetic: str) -> list[str]:
+        entry = category("structure", FATAL, "")
+        entry |= {
+            name: {"missing": 0.0, "value": v, "share": 1.0}
+            for name, v in zip(("real", "synthetic"), (real, synthetic), strict=True)
+        }
+        return list(typical_of_both(entry))
+
+    head, tail = "APP0:JFIF DQT", "DHT SOS EOI and more"
+    assert values("jpeg", "png") == ["jpeg", "png"]
+    assert values(f"{head} {tail}", f"{head} {tail}") == ["APP0:JFI..d more"] * 2
+    assert values(f"{head} SOF0 {tail}", f"{head} SOF2 {tail}") == ["..SOF0 DHT SOS..", "..SOF2 DHT SOS.."]
+    shown = values(f"{head} {tail}", f"{head} {tail} d more")
+    assert shown[0] != shown[1]
+    assert all(len(one) <= 16 for one in shown)
+    document = audit()
+    entry = category("structure", FATAL, "")
+    for name, frame in (("real", "SOF0"), ("synthetic", "SOF2")):
+        entry[name] = {"missing": 0.0, "value": f"{head} {frame} {tail}", "share": 0.9}
+    document["modalities"]["image"]["overall"] = measurement(FATAL, entry)
+    document["modalities"]["image"]["equalised"] = None
+    row = next(line for line in to_plain(audit_grids(document), 120).splitlines() if line.startswith("structure"))
+    assert re.search(r"\.\.SOF0 DHT SOS\.\. 90% +\.\.SOF2 DHT SOS\.\. 90%", row)
 
 
 def test_typical_values() -> None:

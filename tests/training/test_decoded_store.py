@@ -22,9 +22,9 @@ from gasdet.errors import DataError, RunError
 from gasdet.evaluation import pipeline
 from gasdet.evaluation.pipeline import DecodePool
 from gasdet.media import decode
+from gasdet.media.digest import digest
 from gasdet.training import decoded_index, decoded_store
 from gasdet.training.decoded_store import DecodedSet, decode_to_store
-from gasdet.training.duplicates import digest
 from gasdet.types import Modality, Preprocessing, Reason, Sample
 
 PREPROCESSING = Preprocessing.from_mapping(Modality.IMAGE, {"resize": [16, 16]})

@@ -20,7 +20,7 @@ from PIL import Image
 from gasdet.errors import PluginError
 from gasdet.evaluation.pipeline import DecodePool
 from gasdet.media import decode
-from gasdet.training.duplicates import digest
+from gasdet.media.digest import digest
 from gasdet.training.feature_cache import FeatureCache
 from gasdet.training.features import FeatureSet, backbone_sha256, extract_features, feature_key
 from gasdet.types import Modality, Preprocessing, Reason, Sample

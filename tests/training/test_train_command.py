@@ -132,14 +132,26 @@ def test_with_a_decode_cache_the_same_weights_and_nothing_decoded_twice(
     assert here([*words, "--out", str(tmp_path / "plain")]).exit_code == 0
     used: list[str] = []
     count = pipeline.CacheCounts.count
-    monkeypatch.setattr(pipeline.CacheCounts, "count", lambda self, use: used.append(use) or count(self, use))
+    jobs: set[int] = set()
+
+    def counted(self: pipeline.CacheCounts, use: str) -> None:
+        used.append(use)
+        jobs.add(len(list((tmp_path / "dc" / "jobs").iterdir())))
+        count(self, use)
+
+    monkeypatch.setattr(pipeline.CacheCounts, "count", counted)
     for number, use in enumerate(("stored", "hit")):
         monkeypatch.setenv("GASDET_CACHE", str(tmp_path / f"fresh-{number}"))
         out = tmp_path / f"cached-{number}"
         result = here([*words, "--out", str(out), "--decode-cache", str(tmp_path / "dc")])
         assert result.exit_code == 0, result.stderr
         assert set(used) == {use}
+        line = f"{len(used) if use == 'hit' else 0} of {len(used)} samples taken from it, "
+        assert f"decode cache: {line}{len(used) if use == 'stored' else 0} stored" in result.stderr
+        (session,) = json.loads((out / "train.json").read_text())["sessions"]
+        assert session["decode_cache"]["hits" if use == "hit" else "stored"] == len(used)
         assert (out / "model.safetensors").read_bytes() == (tmp_path / "plain" / "model.safetensors").read_bytes()
+        assert jobs == {2}  # the pool's, and one that lasts from the first pool to the last
         used.clear()
 
 

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from gasdet.bundle import Detector
     from gasdet.bundle.completing import Written
     from gasdet.bundle.export import Export
+    from gasdet.evaluation.decode_cache import DecodeCache
     from gasdet.evaluation.options import RunOptions
     from gasdet.evaluation.run import Run
 
@@ -45,6 +46,7 @@ __all__ = [
     "Bases",
     "Calibrators",
     "Choice",
+    "DecodeCache",
     "Detection",
     "Detector",
     "Export",
@@ -71,6 +73,7 @@ _HOMES = {
     "gasdet.bundle": ("Detector",),
     "gasdet.bundle.completing": ("Written",),
     "gasdet.bundle.export": ("Export",),
+    "gasdet.evaluation.decode_cache": ("DecodeCache",),
     "gasdet.evaluation.options": ("RunOptions",),
     "gasdet.evaluation.run": ("Run",),
 }

@@ -11,10 +11,11 @@ from typing import Any, Literal
 from gasdet.api.demo import make_demo_data
 from gasdet.api.equalising import check_equalise
 from gasdet.atomic_files import write_atomically
-from gasdet.data import load_data
+from gasdet.data import Dataset, load_data
 from gasdet.equalise_profiles import only_for
 from gasdet.errors import DataError, UsageError
-from gasdet.inspection.auditing import Audit, Collected, Section, collect, sections
+from gasdet.evaluation.intervals import MIN_GROUPS
+from gasdet.inspection.auditing import CLASSES, Audit, Collected, Section, collect, sections, together
 from gasdet.progress import ProgressSink, Silent
 from gasdet.reporting.audit_report import report_html
 from gasdet.types import Modality, Sample
@@ -66,7 +67,8 @@ def audit(
         The audit: ``audit.to_mapping()`` is what ``--json`` prints, ``audit.worst`` the worst verdict.
 
     Raises:
-        DataError: No modality has both real and synthetic samples whose properties can be read.
+        DataError: No modality has both real and synthetic samples (which is told before any is read) whose properties can
+            be read.
         GasdetError: The data cannot be had, the profile is unusable, or a file cannot be written.
     """
     sink = progress or Silent()
@@ -90,6 +92,7 @@ def audit(
     for note in dataset.notes:
         sink.note(note)
     profiles = _profiles(equalise, dataset.samples)
+    _check_labels(dataset, sink)
     collected = [collect(dataset.samples, workers=workers, timeout=timeout, progress=sink)]
     if not any(set(table.labels.tolist()) == {0, 1} for table in collected[0].tables.values()):
         raise DataError(f"{dataset.description}: {_lacking(collected[0])}; an audit compares both.")
@@ -153,6 +156,34 @@ def _profiles(equalise: str | None, samples: Sequence[Sample]) -> dict[Modality,
     present = [m for m in Modality if any(s.modality is m and s.label is not None for s in samples)]
     check_equalise(equalise, present)
     return {one: only_for(equalise, str(one), where="--equalise") for one in present}
+
+
+def _check_labels(dataset: Dataset, sink: ProgressSink) -> None:
+    """Say what the labels alone tell, before thousands of files are read.
+
+    Raises:
+        DataError: No modality has both classes.
+    """
+    readable = [s for s in dataset.samples if s.label is not None and s.skip is None and s.modality is not None]
+    groups: dict[Modality, tuple[set[str], set[str]]] = {}
+    for sample, name in zip(readable, together(readable), strict=True):
+        assert sample.modality is not None
+        assert sample.label is not None
+        groups.setdefault(sample.modality, (set(), set()))[sample.label].add(name)
+    if not any(all(both) for both in groups.values()):
+        told = " and ".join(
+            f"all {sum(s.modality is modality for s in readable)} labelled {modality} samples are "
+            f"{'synthetic' if both[1] else 'real'}"
+            for modality, both in groups.items()
+        )
+        raise DataError(f"{dataset.description}: {told or 'there are no labelled samples'}; an audit compares both.")
+    for modality, both in groups.items():
+        for name, found in zip(CLASSES, both, strict=True):
+            if len(found) < MIN_GROUPS:
+                sink.note(
+                    f"{modality}: {len(found)} groups of {name} samples; at least {MIN_GROUPS} of each class are needed to "
+                    "measure anything"
+                )
 
 
 def _lacking(collected: Collected) -> str:

@@ -16,16 +16,17 @@ from gasdet.bundle.hub import HUB_SCHEME
 from gasdet.bundle.weights import PACKAGE_SCHEME
 from gasdet.cachedir import cache_dir
 from gasdet.errors import DataError, UsageError
-from gasdet.evaluation.calibrating import DEFAULT_TEST_FRACTION, ScoredSamples, fit_calibrator, join_copies, made_worse
-from gasdet.evaluation.decode_cache import DecodeCache
+from gasdet.evaluation.calibrating import DEFAULT_TEST_FRACTION, fit_calibrator, made_worse
+from gasdet.evaluation.decode_cache import DecodeCache, holding
 from gasdet.evaluation.finished import RUN
 from gasdet.evaluation.options import RunOptions
 from gasdet.evaluation.pipeline import DecodePool
 from gasdet.evaluation.processors import share_processors
 from gasdet.evaluation.run import Run
+from gasdet.evaluation.scored_samples import ScoredSamples, join_copies
 from gasdet.evaluation.seen import Seen, seen_by, why_unfit
 from gasdet.progress import ProgressSink, Silent
-from gasdet.types import Modality, Preprocessing, Provenance
+from gasdet.types import Modality, Preprocessing
 
 
 def calibrate(
@@ -49,7 +50,7 @@ def calibrate(
     seed: int = 0,
     categories: Sequence[str] = (),
     modality: Modality | str | None = None,
-    provenance: Provenance | str | None = None,
+    total: int | None = None,
     faces: bool = False,
     equalise: str | None = None,
     decode_cache: DecodeCache | None = None,
@@ -64,7 +65,7 @@ def calibrate(
 
     Args:
         run: A finished run, whose records are fitted on. None scores ``data`` with ``detector`` first. With a run, what is
-            only about scoring (``data``, ``limit``, ``categories``, ``modality``, ``provenance``, ``weights``, ``run_out``,
+            only about scoring (``data``, ``limit``, ``categories``, ``modality``, ``total``, ``weights``, ``run_out``,
             ``trust_code``, ``faces``, ``equalise``, ``decode_cache``, device, dtype and batch size in ``options``) is refused.
         detector: Of the run, by name (not needed where it has one); or what is to score ``data``: a name or a bundle's path.
         data: The calibration split, as for ``evaluate``.
@@ -85,7 +86,7 @@ def calibrate(
         seed: Of the choice of the groups that are kept back, and of the bootstrap.
         categories: Patterns of categories of a catalogue's data sets to keep.
         modality: Only this modality.
-        provenance: As for ``evaluate``; nothing is fitted on holdouts.
+        total: As for ``evaluate``.
         faces: Score the largest face of each image or frame instead of the whole.
         equalise: As for ``evaluate``; the calibrator is then for this profile only.
         decode_cache: As for ``evaluate``.
@@ -113,7 +114,7 @@ def calibrate(
             limit=limit,
             categories=categories,
             modality=modality,
-            provenance=provenance,
+            total=total,
             weights=weights,
             run_out=run_out,
             trust_code=trust_code,
@@ -140,22 +141,23 @@ def calibrate(
             **of_data,
         )
 
-    if run is not None:
-        opened = run if isinstance(run, Run) else Run.open(run)
-        name = None if detector is None else str(detector)
-    elif detector is None:
-        raise UsageError("name the detector that is to score the data.")
-    else:
-        narrowed: dict[str, Any] = {"categories": categories, "modality": modality, "provenance": provenance}
-        opened, name = scored(data, split=split, datasets=datasets, limit=limit, out=run_out, **narrowed), None
-    judged = None
-    if test is not None:
-        judged = _opened(test)
-        if judged is None and run is not None:
-            raise UsageError(
-                f"{test} is no run; with a run to calibrate on, the report's samples are those of another finished run."
-            )
-        judged = judged or scored(test)
+    with holding(decode_cache):  # what is scored second does not drive out what was scored first
+        if run is not None:
+            opened = run if isinstance(run, Run) else Run.open(run)
+            name = None if detector is None else str(detector)
+        elif detector is None:
+            raise UsageError("name the detector that is to score the data.")
+        else:
+            narrowed: dict[str, Any] = {"categories": categories, "modality": modality, "total": total}
+            opened, name = scored(data, split=split, datasets=datasets, limit=limit, out=run_out, **narrowed), None
+        judged = None
+        if test is not None:
+            judged = _opened(test)
+            if judged is None and run is not None:
+                raise UsageError(
+                    f"{test} is no run; with a run to calibrate on, the report's samples are those of another finished run."
+                )
+            judged = judged or scored(test)
     of_run = (split, datasets) if run is not None else (None, ())  # scored data are chosen already
     samples = ScoredSamples.of_run(opened, name, split=of_run[0], datasets=of_run[1])
     test_samples = None if judged is None else ScoredSamples.of_run(judged, samples.detector)
@@ -316,7 +318,7 @@ def _contents(
     if dict(seen.preprocessing) != told["preprocessing"]:
         sink.note("Copies of training samples are not looked for: the training decoded its samples differently.")
         return []
-    from gasdet.training.duplicates import digest
+    from gasdet.media.digest import digest
 
     preprocessing = Preprocessing.from_mapping(Modality(told["modality"]), told["preprocessing"])
     wanted = set(samples.sample_ids.tolist())

@@ -29,10 +29,10 @@ from gasdet.bundle.calibration import CalibratorFile
 from gasdet.data import Dataset, load_data
 from gasdet.data.holdouts import HoldoutKey
 from gasdet.errors import DataError, PluginError, UsageError
-from gasdet.evaluation.calibrating import fitted_among
 from gasdet.evaluation.decode_cache import DecodeCache
 from gasdet.evaluation.options import RunOptions
 from gasdet.evaluation.run import Run, configuration_id, evaluate_run, run_configuration
+from gasdet.evaluation.scored_samples import fitted_among
 from gasdet.progress import ProgressSink, Silent
 from gasdet.registry import CORE, load_registry, load_target
 from gasdet.types import Modality, Provenance

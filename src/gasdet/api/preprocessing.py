@@ -21,7 +21,7 @@ from gasdet.cache.store import Store
 from gasdet.cachedir import cache_dir
 from gasdet.data import Dataset, load_data
 from gasdet.errors import DataError, UsageError
-from gasdet.evaluation.decode_cache import CacheCounts, DecodeCache
+from gasdet.evaluation.decode_cache import CacheCounts, DecodeCache, holding
 from gasdet.evaluation.options import RunOptions
 from gasdet.evaluation.pipeline import DecodePool
 from gasdet.evaluation.plan import skipped
@@ -73,7 +73,7 @@ class Preprocessed:
     @property
     def complete(self) -> bool:
         """Whether everything that can be decoded is in the cache."""
-        return not any(part.counts.refused for part in self.filled)
+        return not any(part.counts.not_kept for part in self.filled)
 
 
 def preprocess(
@@ -87,7 +87,6 @@ def preprocess(
     datasets: Sequence[str] = (),
     categories: Sequence[str] = (),
     modality: str | None = None,
-    provenance: str | None = None,
     mode: Literal["debug", "small", "full"] = "full",
     limit: int | None = None,
     total: int | None = None,
@@ -112,7 +111,6 @@ def preprocess(
         datasets: Patterns of dataset names to keep.
         categories: Patterns of categories of a catalogue's datasets to keep.
         modality: Only this one.
-        provenance: Only ``"public"`` data, or only ``"holdout"``.
         mode: How much of each dataset.
         limit: At most so many samples.
         total: At most so many samples, by the shares of a catalogue.
@@ -136,35 +134,36 @@ def preprocess(
     modalities = {_modality(choice) for choice in choices}
     if equalise is not None:
         check_equalise(equalise, sorted(modalities))
-    cache.begin_job().close()  # a folder that cannot be used is told before anything is fetched
-    make_demo_data(data, sink)
-    dataset = load_data(
-        data,
-        split=split,
-        datasets=datasets,
-        mode=mode,
-        limit=limit,
-        seed=seed,
-        modalities=modalities,
-        categories=categories,
-        modality=modality,
-        provenance=provenance,
-        total=total,
-        offline=offline,
-        progress=progress,
-    )
-    for note in dataset.notes:
-        sink.note(note)
-    wanted: dict[Preprocessing, list[str]] = {}
-    for choice in choices:
-        name, found = _preprocessing(choice, weights, base, dataset=dataset, offline=offline, sink=sink)
-        found = of_faces(found) if faces else found
-        found = found if equalise is None else equalised_preprocessing(found, equalise)
-        wanted.setdefault(found, []).append(name)
-    known = [sample for sample in dataset.samples if skipped(sample) is None]
-    filled = tuple(
-        _filled(tuple(names), found, known, cache, options, dataset, sink) for found, names in wanted.items()
-    )
+    # One job for all of it: what is made for one detector does not drive out what was made for another. And a folder that
+    # cannot be used is told before anything is fetched.
+    with holding(cache):
+        make_demo_data(data, sink)
+        dataset = load_data(
+            data,
+            split=split,
+            datasets=datasets,
+            mode=mode,
+            limit=limit,
+            seed=seed,
+            modalities=modalities,
+            categories=categories,
+            modality=modality,
+            total=total,
+            offline=offline,
+            progress=progress,
+        )
+        for note in dataset.notes:
+            sink.note(note)
+        wanted: dict[Preprocessing, list[str]] = {}
+        for choice in choices:
+            name, found = _preprocessing(choice, weights, base, dataset=dataset, offline=offline, sink=sink)
+            found = of_faces(found) if faces else found
+            found = found if equalise is None else equalised_preprocessing(found, equalise)
+            wanted.setdefault(found, []).append(name)
+        known = [sample for sample in dataset.samples if skipped(sample) is None]
+        filled = tuple(
+            _filled(tuple(names), found, known, cache, options, dataset, sink) for found, names in wanted.items()
+        )
     return Preprocessed(
         folder=cache.folder,
         total_bytes=Store(cache.folder, cache.max_bytes).total_bytes(),
@@ -199,8 +198,7 @@ def _filled(
             counts = pool.cache_counts
     finally:
         sink.finish()
-    for line in counts.lines(cache):
-        sink.note(line)
+    sink.note(counts.line(cache))
     return Filled(names, preprocessing.to_mapping(), len(todo), counts, dict(sorted(errors.items())))
 
 

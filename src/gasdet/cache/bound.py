@@ -125,15 +125,18 @@ class Bound:
         with self._locked() as usage:
             return usage.total
 
-    def evict(self, max_bytes: int) -> int:
-        """Remove what was used longest ago until the rest fits, and say how many bytes went."""
+    def evict(self, max_bytes: int, *, dry_run: bool = False) -> int:
+        """Remove what was used longest ago until the rest fits, and say how many bytes went (or would go)."""
         with self._locked() as usage:
+            if dry_run:
+                return self._evict(Usage(usage.total), max_bytes, dry_run=True)
             _remove_dead(self._jobs)
             _remove_dead(self.writing)
             return self._evict(usage, max_bytes)
 
-    def _evict(self, usage: Usage, goal: int) -> int:
-        _remove_dead(self.writing)
+    def _evict(self, usage: Usage, goal: int, *, dry_run: bool = False) -> int:
+        if not dry_run:
+            _remove_dead(self.writing)
         coming = self._coming()  # before the entries: what is renamed meanwhile counts twice rather than not at all
         found = sorted(self._scan(), key=lambda entry: (entry.used_ns, entry.path))
         total = before = coming + sum(entry.size for entry in found)
@@ -143,7 +146,8 @@ class Bound:
                 break
             with contextlib.suppress(OSError):
                 if os.stat(entry.path).st_mtime_ns == entry.used_ns:  # not used since the scan came by
-                    os.unlink(entry.path)
+                    if not dry_run:
+                        os.unlink(entry.path)
                     total -= entry.size
         usage.total = total
         return before - total

@@ -103,13 +103,17 @@ class Store:
         """What the entries take on the disk; a little more than that after a writer was killed, until the next eviction."""
         return self._bound.total()
 
-    def evict(self, max_bytes: int) -> int:
+    def evict(self, max_bytes: int, *, dry_run: bool = False) -> int:
         """Remove what was used longest ago, and not by a running job, until the rest takes at most ``max_bytes``.
 
+        Args:
+            max_bytes: What may stay.
+            dry_run: Remove nothing.
+
         Returns:
-            Bytes that were removed.
+            Bytes that were removed, or would be.
         """
-        return self._bound.evict(max_bytes)
+        return self._bound.evict(max_bytes, dry_run=dry_run)
 
     def _path(self, name: str) -> Path:
         if not _NAME.fullmatch(name):

@@ -47,6 +47,7 @@ _ROWS = {
 )
 @options.data_options
 @options.catalogue_options
+@options.total_option
 @click.option(
     "--method",
     default="temperature",
@@ -96,7 +97,7 @@ _ROWS = {
 )
 @options.model_options
 @options.decode_options
-@options.decode_cache_option
+@options.decode_cache_option()
 @options.faces_option
 @options.equalise_option
 @click.option("--json", "as_json", is_flag=True, help="Print what the file holds as one JSON document.")
@@ -116,7 +117,7 @@ def command(
     limit: int | None,
     categories: tuple[str, ...],
     modality: str | None,
-    provenance: str | None,
+    total: int | None,
     method: str,
     fpr: tuple[float, ...],
     test: str | None,
@@ -155,7 +156,7 @@ def command(
             "--limit": limit,
             "--category": categories,
             "--modality": modality,
-            "--provenance": provenance,
+            "--total": total,
             "--run-out": run_out,
             "--trust-code": trust_code,
             "--device": device != "auto",
@@ -197,7 +198,7 @@ def command(
             seed=seed,
             categories=categories,
             modality=modality,
-            provenance=provenance,
+            total=total,
             faces=faces,
             equalise=equalise,
             decode_cache=options.chosen_decode_cache(decode_cache, decode_cache_size),

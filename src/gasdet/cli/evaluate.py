@@ -34,6 +34,7 @@ PIPE_COLUMNS = 120
 @click.option("--split", metavar="NAME", help="Only this split. Default: of demo its test split, else everything.")
 @options.data_options
 @options.catalogue_options
+@options.provenance_option
 @options.total_option
 @click.option(
     "--seed",
@@ -75,7 +76,7 @@ PIPE_COLUMNS = 120
 )
 @options.model_options
 @options.decode_options
-@options.decode_cache_option
+@options.decode_cache_option()
 @options.faces_option
 @options.equalise_option
 @click.option(

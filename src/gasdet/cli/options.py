@@ -130,15 +130,19 @@ def decode_options(function: F) -> F:
     )(function)
 
 
-def decode_cache_option(function: F) -> F:
-    """Where decoded samples are kept between runs, and how much of them: see ``chosen_decode_cache``."""
+def decode_cache_option(default: str = "none are kept") -> Callable[[F], F]:
+    """Where decoded samples are kept between runs, and how much of them: see ``chosen_decode_cache``.
+
+    Args:
+        default: What --help says is done without the option.
+    """
     return _all_of(
         [
             click.option(
                 "--decode-cache",
                 type=click.Path(file_okay=False, path_type=Path),
                 metavar="DIR",
-                help="Keep decoded samples there, and take them from there the next time. Default: none are kept.",
+                help=f"Keep decoded samples there, and take them from there the next time. Default: {default}.",
             ),
             click.option(
                 "--decode-cache-size",
@@ -147,7 +151,7 @@ def decode_cache_option(function: F) -> F:
                 help="What --decode-cache may take, e.g. 200G; what was used longest ago makes room. Default: 50G.",
             ),
         ]
-    )(function)
+    )
 
 
 def chosen_decode_cache(folder: Path | None, size: int | None) -> DecodeCache | None:
@@ -264,12 +268,16 @@ def catalogue_options(function: F) -> F:
                 type=click.Choice(["image", "video", "audio"]),
                 help="Only this modality; a catalogue's other datasets are not fetched.",
             ),
-            click.option(
-                "--provenance",
-                type=click.Choice(["public", "holdout"]),
-                help="Only public datasets, or only those of a private holdout catalogue.",
-            ),
         ]
+    )(function)
+
+
+def provenance_option(function: F) -> F:
+    """Public data or holdouts; of a command that takes holdouts."""
+    return click.option(
+        "--provenance",
+        type=click.Choice(["public", "holdout"]),
+        help="Only public datasets, or only those of the --holdout catalogue.",
     )(function)
 
 

@@ -20,8 +20,31 @@ FIRST_LINE_S = 2.0
 EVERY_S = 5.0
 """Seconds between two lines off the terminal."""
 
+_RATE_AFTER_S = 1.0
+"""Seconds of results before a rate is told: less says little, and processes often answer several at once."""
+
 _UNITS: dict[str, Callable[[int], str]] = {"bytes": size_text}
 """How amounts of a unit read; numbers by themselves where it is none of these."""
+
+
+class _Rate:
+    """How fast results come, from the first one on: what was done until then took the start of processes and models, too."""
+
+    def __init__(self) -> None:
+        self._done = self._first_done = 0
+        self._first_at: float | None = None
+
+    def add(self, done: int, now: float) -> None:
+        """So many more are done."""
+        self._done += done
+        if self._first_at is None and done:
+            self._first_done, self._first_at = done, now
+
+    def per_second(self, now: float) -> float | None:
+        """None where too little is known yet."""
+        if self._first_at is None or now - self._first_at < _RATE_AFTER_S or self._done == self._first_done:
+            return None
+        return (self._done - self._first_done) / (now - self._first_at)
 
 
 class PlainProgress:
@@ -30,7 +53,8 @@ class PlainProgress:
     def __init__(self, *, first: float = FIRST_LINE_S, every: float = EVERY_S) -> None:
         self._first, self._every = first, every
         self._label, self._total, self._done, self._errors = "", 0, 0, 0
-        self._started = self._next = time.monotonic()
+        self._next = time.monotonic()
+        self._rate = _Rate()
         self._shown_at: int | None = None
         self._show: Callable[[int], str] = str
 
@@ -38,14 +62,15 @@ class PlainProgress:
         """Begin a piece of work of ``total`` samples (or bytes, where that is the unit)."""
         self._show = _UNITS.get(unit, str)
         self._label, self._total, self._done, self._errors, self._shown_at = label, total, 0, 0, None
-        self._started = time.monotonic()
-        self._next = self._started + self._first
+        self._rate = _Rate()
+        self._next = time.monotonic() + self._first
 
     def advance(self, done: int, errors: int) -> None:
         """So many more samples are done, so many of them without a score."""
         self._done += done
         self._errors += errors
         now = time.monotonic()
+        self._rate.add(done, now)
         if now >= self._next:
             self._next = now + self._every
             self._line(now)
@@ -66,13 +91,14 @@ class PlainProgress:
 
     def _line(self, now: float) -> None:
         self._shown_at = self._done
-        elapsed = now - self._started
-        rate = self._done / elapsed if elapsed > 0 else 0.0
-        parts = [f"{self._label}: {self._show(self._done)} of {self._show(self._total)}", _rate(rate, self._show)]
+        parts = [f"{self._label}: {self._show(self._done)} of {self._show(self._total)}"]
         if self._errors:
-            parts.insert(1, _errors(self._errors))
-        if rate and self._done < self._total:
-            parts.append(f"{_duration((self._total - self._done) / rate)} left")
+            parts.append(_errors(self._errors))
+        rate = self._rate.per_second(now)
+        if rate is not None:
+            parts.append(_rate(rate, self._show))
+            if self._done < self._total:
+                parts.append(f"{_duration((self._total - self._done) / rate)} left")
         click.echo(", ".join(parts), err=True)
 
 
@@ -83,6 +109,7 @@ class BarProgress:
         self._bar: Progress | None = None
         self._task: TaskID | None = None
         self._errors = 0
+        self._rate = _Rate()
         self._show: Callable[[int], str] = str
 
     def start(self, label: str, total: int, unit: str = "samples") -> None:
@@ -99,6 +126,7 @@ class BarProgress:
 
         self.finish()
         self._errors = 0
+        self._rate = _Rate()
         self._show = _UNITS.get(unit, str)
         self._bar = Progress(
             TextColumn("{task.description}", markup=False),
@@ -120,10 +148,11 @@ class BarProgress:
         if self._bar is None or self._task is None:
             return
         self._errors += errors
-        task = self._bar.tasks[0]
-        elapsed = task.elapsed or 0.0
-        rate = _rate((task.completed + done) / elapsed, self._show) if elapsed > 0.5 else ""
-        self._bar.update(self._task, advance=done, rate=rate, errors=_errors(self._errors))
+        now = time.monotonic()
+        self._rate.add(done, now)
+        rate = self._rate.per_second(now)
+        told = "" if rate is None else _rate(rate, self._show)
+        self._bar.update(self._task, advance=done, rate=told, errors=_errors(self._errors))
 
     def finish(self) -> None:
         """Take the bar away; the results that follow say what it said."""

@@ -1,4 +1,4 @@
-"""Sizes in bytes on the command line: ``500M``, ``50G``, ``1.5T``, or a plain number."""
+"""Sizes in bytes on the command line: ``500M``, ``50G``, ``1.5T``, or 0."""
 
 from __future__ import annotations
 
@@ -6,12 +6,15 @@ import re
 
 import click
 
-_UNITS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:I?B)?", re.IGNORECASE)
+_UNITS = {"K": 1, "M": 2, "G": 3, "T": 4}
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(?:([KMGT])(?:I?B)?|(B))", re.IGNORECASE)
 
 
 class ByteSize(click.ParamType[int]):
-    """A number of bytes with a unit of 1,024: K, M, G or T, with or without ``B`` or ``iB``; none for bytes."""
+    """A number of bytes with a unit of 1,024: K, M, G or T, with or without ``B`` or ``iB``; or ``B``.
+
+    Only 0 needs none: who writes 5 may mean 5G.
+    """
 
     name = "size"
 
@@ -20,9 +23,13 @@ class ByteSize(click.ParamType[int]):
         if isinstance(value, int):
             return value
         found = _SIZE.fullmatch(value.strip())
+        if value.strip() == "0":
+            return 0
+        if value.strip().isdecimal():
+            self.fail(f"{value!r} has no unit; write {value}G, or {value}B for bytes", param, ctx)
         if found is None:
             self.fail(f"{value!r} is no size like 500M, 50G or 1.5T", param, ctx)
-        return int(float(found[1]) * 1024 ** _UNITS[found[2].upper()])
+        return int(float(found[1]) * 1024 ** _UNITS.get((found[2] or "").upper(), 0))
 
 
 def size_text(count: int) -> str:

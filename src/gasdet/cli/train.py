@@ -135,6 +135,7 @@ class _Day(click.ParamType[datetime.date]):
 @options.base_option
 @options.data_options
 @options.catalogue_options
+@options.total_option
 @click.option(
     "--seed",
     type=click.IntRange(min=0),
@@ -157,7 +158,7 @@ class _Day(click.ParamType[datetime.date]):
     help="Samples that go through a frozen backbone together; it does not change the result (--set batch_size=N does).",
 )
 @options.decode_options
-@options.decode_cache_option
+@options.decode_cache_option()
 @options.faces_option
 @options.equalise_option
 @click.option("--offline", is_flag=True, help="Fetch nothing from the network.")
@@ -187,7 +188,7 @@ def command(
     limit: int | None,
     categories: tuple[str, ...],
     modality: str | None,
-    provenance: str | None,
+    total: int | None,
     seed: int | None,
     device: str,
     batch_size: int,
@@ -257,7 +258,7 @@ def command(
         datasets=datasets,
         categories=categories,
         modality=modality or "",
-        provenance=provenance or "",
+        total=total,
         limit=limit,
         seed=seed or 0,
         offline=offline,

@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 
 from gasdet.data.dates import canonical_date
 from gasdet.data.labels import canonical_split
-from gasdet.data.listing import Problem, counted
+from gasdet.data.listing import Problem, archive_problem, counted, is_archive
 from gasdet.errors import DataError
 from gasdet.types import NO_ANNOTATIONS, Locator, MediaType, Modality, Reason, Sample, sample_id
 
@@ -128,8 +128,15 @@ def make_sample(
     )
 
 
-def unknown_modality(member: str) -> Problem:
-    """The skip of a file that is no known kind of media."""
+def unknown_modality(member: str, head: bytes | None = None) -> Problem:
+    """The skip of a file that is no known kind of media; an archive's says so.
+
+    Args:
+        member: Its path in the data.
+        head: Its first bytes, where they are known.
+    """
+    if is_archive(member.rpartition("/")[2], head):
+        return archive_problem(member)
     return Reason.UNKNOWN_MODALITY, f"neither the name nor the first bytes of {member} say image, video or audio"
 
 

@@ -7,13 +7,14 @@ import os
 import re
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 from gasdet.data import catalogue_keys as keys
+from gasdet.data.addresses import check_location, looks_like_address, without_secrets
 from gasdet.data.building import Stated
 from gasdet.data.catalogue_keys import SamplingRule, nearest
 from gasdet.data.names import printable
@@ -57,6 +58,7 @@ class CatalogueEntry:
         share: What part of a total the data set gets, in proportion to the others' shares.
         notes: What else there is to say of the data.
         left_out: Why gasdet has no use for the data, in words; empty where it has.
+        catalogue: The catalogue's path as it was given, for commands that name it.
     """
 
     name: str
@@ -78,14 +80,13 @@ class CatalogueEntry:
     share: Fraction = Fraction(1)
     notes: str = ""
     left_out: str = ""
+    catalogue: str = ""
 
     @property
     def shown_location(self) -> str:
         """``location`` without what may be a secret: an address' user name, password, query and fragment."""
-        if "://" not in self.location:
-            return printable(self.location)
-        parts = urlsplit(self.location)
-        return printable(urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", "")))
+        away = self.source not in ("local", "modelscope") or looks_like_address(self.location)
+        return printable(without_secrets(self.location) if away else self.location)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +130,7 @@ def load_catalogue(path: str | Path, *, provenance: Provenance = Provenance.PUBL
     """
     import yaml
 
+    asked = str(path)
     path = Path(__file__).with_name("starter.yaml") if path == STARTER else Path(path).expanduser()
     shown = printable(str(path))
     try:
@@ -153,7 +155,7 @@ def load_catalogue(path: str | Path, *, provenance: Provenance = Provenance.PUBL
         raise ConfigError(f"the catalogue {shown} has {count} problem{'s' if count > 1 else ''}: {listed}.")
     if not entries:
         raise ConfigError(f"the catalogue {shown} lists no data sets; put them under datasets:.")
-    return Catalogue(path, entries, totals)
+    return Catalogue(path, tuple(replace(entry, catalogue=asked) for entry in entries), totals)
 
 
 def _composed(text: str) -> yaml.Node | None:
@@ -284,6 +286,9 @@ class _Reader:
                 target = keys.SAME_AS.get(key, key)
                 both = isinstance(value, tuple) and isinstance(values.get(target), tuple)
                 values[target] = values[target] + value if both else value
+        if values.get("path"):
+            with self._told(given["path"][0], "path"):
+                check_location(*_source_of(values))
         self.problems += [(line, told) for told in self._together(given, values, line)]
         if len(self.problems) == before:
             yield self._built(values, line, defaults)

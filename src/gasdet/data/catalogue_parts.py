@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
@@ -14,10 +14,11 @@ from gasdet.data.catalogue_keys import FORMATS
 from gasdet.data.choosing import Choice
 from gasdet.data.listing import Entry, Listing, counted
 from gasdet.data.names import printable
-from gasdet.data.sampling import MODE_CAPS, Mode, select_per, select_per_dataset, select_total
+from gasdet.data.nesting import ids_of_small
+from gasdet.data.sampling import MODE_CAPS, Mode, select_nested, select_per, select_total
 from gasdet.data.sources import part_of
 from gasdet.data.tree import tree_samples
-from gasdet.errors import DataError
+from gasdet.errors import DataError, about_lines
 from gasdet.media import modality_of_name
 from gasdet.progress import ProgressSink
 from gasdet.types import Locator, MediaType, Modality, Sample
@@ -33,6 +34,9 @@ class CatalogueParts:
         sources: For each entry its name, source, path, revision and licence.
         shares: By data set.
         floors: By data set.
+        first: By data set, of which a smaller mode fetches a part: the ids of the samples in that part. They are chosen before
+            the others, so that what the smaller mode takes is among what a larger one takes.
+        lines: By data set, of its entries.
         has_own_total: Whether the catalogue states a total for the mode: it then stands in the place of the mode's cap.
     """
 
@@ -41,6 +45,8 @@ class CatalogueParts:
     sources: list[Mapping[str, str]] = field(default_factory=list)
     shares: dict[str, Fraction] = field(default_factory=dict)
     floors: dict[str, int] = field(default_factory=dict)
+    first: dict[str, frozenset[str]] = field(default_factory=dict)
+    lines: dict[str, tuple[int, ...]] = field(default_factory=dict)
     has_own_total: bool = False
 
 
@@ -71,17 +77,26 @@ def parts_of_catalogue(
     found = CatalogueParts(has_own_total=total is None and catalogue.totals.states(mode))
     entries = _usable(choice.entries(catalogue.entries), found.notes)
     entries = choice.takers(entries, found.notes)
-    places = _places(catalogue, entries, mode, offline, progress)
+    fetched = _mode_to_fetch(catalogue, mode)
+    places = _places(catalogue, entries, fetched, offline, progress)
+    chooses = total is not None or bool(catalogue.totals.stated)
     repeated = {name for name, times in Counter(entry.name for entry in entries).items() if times > 1}
     for entry, (path, revision, notes) in zip(entries, places, strict=True):
-        part = _part(entry, path, choice)
-        part.notes += notes
-        if revision:
-            part.notes.append(f"{entry.shown_location} at revision {revision}")
-        if entry.name in repeated and entry.stated.media_type is not None:
-            part.samples = [_below(sample, entry.stated.media_type) for sample in part.samples]
-        _cap(part, entry, seed)
-        found.parts.append(choice.one_split(part))
+        with about_lines("unreadable", entry.line):
+            part = _part(entry, path, choice)
+            part.notes += notes
+            if revision:
+                part.notes.append(f"{entry.shown_location} at revision {revision}")
+            if entry.name in repeated and entry.stated.media_type is not None:
+                part.samples = [_below(sample, entry.stated.media_type) for sample in part.samples]
+            capped = fetched == "full" and (chooses or entry.max_samples is not None)
+            first = ids_of_small(entry, path, part.samples) if capped else None
+            if first is not None or entry.name in repeated:
+                inside = frozenset(s.sample_id for s in part.samples) if first is None else first
+                found.first[entry.name] = found.first.get(entry.name, frozenset()) | inside
+            _cap(part, entry, seed, first)
+            found.parts.append(choice.one_split(part))
+        found.lines[entry.name] = (*found.lines.get(entry.name, ()), entry.line)
         found.sources.append(_source(entry, revision))
         found.shares[entry.name] = entry.share
         found.floors[entry.name] = entry.min_samples
@@ -123,24 +138,23 @@ def _by_reason(entries: Sequence[CatalogueEntry]) -> dict[str, list[str]]:
 def _places(
     catalogue: Catalogue,
     entries: Sequence[CatalogueEntry],
-    mode: Mode,
+    fetched: Mode,
     offline: bool,
     progress: ProgressSink | None,
 ) -> list[tuple[Path, str, tuple[str, ...]]]:
     """For each entry the path of its data on this machine, the revision, and lines for the user."""
-    shown = printable(str(catalogue.path))
-    for entry in entries:
-        if entry.source == "local" and not entry.path.exists():
+    absent = [entry for entry in entries if entry.source == "local" and not entry.path.exists()]
+    with about_lines("absent", *(entry.line for entry in absent)):
+        for entry in absent:
             hub = ", or state source: huggingface for a data set of the hub" if entry.location.count("/") == 1 else ""
             raise DataError(
                 f"there is nothing at {printable(str(entry.path))}, the path of {entry.name} "
-                f"(line {entry.line} of {shown}); check it{hub}."
+                f"(line {entry.line} of {printable(str(catalogue.path))}); check it{hub}."
             )
     if all(entry.source == "local" for entry in entries):
         return [(entry.path, "", ()) for entry in entries]
     from gasdet.data.remote import local_copies
 
-    fetched = _mode_to_fetch(catalogue, mode)
     copies = local_copies(entries, mode=fetched, offline=offline, progress=progress)
     return [(copy.path, copy.revision, copy.notes) for copy in copies]
 
@@ -167,7 +181,7 @@ def expected_format(entry: CatalogueEntry) -> str:
     return "tar" if text.startswith(("tar", "tgz", "tbz", "txz")) else "folder"
 
 
-def _cap(part: Part, entry: CatalogueEntry, seed: int) -> None:
+def _cap(part: Part, entry: CatalogueEntry, seed: int, first: Collection[str] | None) -> None:
     """``media_per_archive`` of what was fetched, and ``max_samples``."""
     before = len(part.samples)
     if entry.media_per_archive is not None and entry.source != "local":
@@ -178,7 +192,7 @@ def _cap(part: Part, entry: CatalogueEntry, seed: int) -> None:
             gone = counted(before - len(part.samples), "sample")
             part.notes.append(f"{gone} beyond media_per_archive ({entry.media_per_archive}) left out")
     if entry.max_samples is not None:
-        part.samples = select_per_dataset(part.samples, entry.max_samples, seed)
+        part.samples = select_nested(part.samples, entry.max_samples, seed, first)
 
 
 def _source(entry: CatalogueEntry, revision: str) -> dict[str, str]:
@@ -209,7 +223,7 @@ def _apply_totals(
         if total is not None and total < len(samples):
             told = f"{total:,} of {counted(len(samples), f'{modality} sample' if modality else 'sample')} taken"
             found.notes.append(f"{told}, the catalogue's total")
-            samples = select_total(samples, total, seed, found.shares, found.floors)
+            samples = select_total(samples, total, seed, found.shares, found.floors, first=found.first)
         kept.update(id(sample) for sample in samples)
     for part in found.parts:
         part.samples = [sample for sample in part.samples if id(sample) in kept]

@@ -118,5 +118,5 @@ def _sample(entry: Entry, named: bool) -> Sample:
     if entry.doubled:
         skip = entry.problem
     elif modality is None and not (named and entry.problem is not None):  # a named file's reading tells what it is
-        skip = entry.problem or unknown_modality(entry.member)
+        skip = entry.problem or unknown_modality(entry.member, entry.head)
     return make_sample(DATASET, entry.member, entry.locator, modality, None, skip=skip)

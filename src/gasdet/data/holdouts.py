@@ -18,13 +18,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from gasdet.data.catalogue import read_catalogue
 from gasdet.data.dataset import Dataset
 from gasdet.data.listing import counted
 from gasdet.data.loading import load_data
 from gasdet.data.sampling import Mode, select
 from gasdet.errors import ConfigError, DataError, GasdetError, UsageError
 from gasdet.types import NO_ANNOTATIONS, Modality, Provenance, Sample
+
+KEY_VARIABLE = "GASDET_HOLDOUT_KEY"
+"""The environment variable that may hold the key."""
 
 MIN_KEY_CHARACTERS = 32
 MIN_DIFFERENT_CHARACTERS = 8
@@ -78,7 +80,7 @@ def read_key(file: str | Path | None = None) -> HoldoutKey:
         except OSError as error:
             why = error.strerror or type(error).__name__
         raise UsageError(f"the file named by --holdout-key cannot be read ({why}); check its path.")
-    told = os.environ.get("GASDET_HOLDOUT_KEY", "").strip()
+    told = os.environ.get(KEY_VARIABLE, "").strip()
     if not told:
         raise UsageError(
             "holdouts need a key, which their names are made with: put one into GASDET_HOLDOUT_KEY, or into a file that "
@@ -158,7 +160,7 @@ def load_holdouts(
             "there is no holdout catalogue at the path that --holdout names; it must be an existing .yaml file."
         )
     chosen: dict[str, Any] = {"mode": mode, "seed": seed, "modalities": modalities, **selection}
-    found = _quietly(lambda: load_data(file, **chosen), lambda error: _told(error, file, chosen))
+    found = _quietly(lambda: load_data(file, **chosen), lambda error: _told(error, file))
     known: dict[str, Modality] = {}
     for sample in found.samples:
         if sample.modality is not None:
@@ -285,28 +287,30 @@ def _silence() -> Iterator[None]:
         logging.disable(before)
 
 
-def _told(error: Exception, file: Path, chosen: dict[str, Any]) -> GasdetError:
+_KINDS = {
+    "absent": "there is nothing at the paths of data sets of the holdout catalogue",
+    "away": "data of the holdout catalogue cannot be fetched, or are not on this machine",
+    "unreadable": "data of the holdout catalogue cannot be read, or say of no sample what it is",
+    "twice": "the holdout catalogue gives some samples twice",
+}
+"""What is said for each ``GasdetError.kind``."""
+
+
+def _told(error: Exception, file: Path) -> GasdetError:
     """What may be said of an error of ``load_data`` on a holdout catalogue: its kind, and lines of the file."""
     see = "'gasdet data list' with this file shows them, on your own terminal"
-    try:
-        entries = read_catalogue(file)
-    except ConfigError as problems:
-        most = file.read_bytes().count(b"\n") + 1
-        lines = sorted({int(number) for number in _LINE.findall(str(problems)) if int(number) <= most})
-        return ConfigError(f"the holdout catalogue has unknown keys or unusable values{_at(lines)}; {see}.")
-    except Exception:
-        return DataError("the holdout catalogue cannot be read; see that it is a YAML file that you may read.")
-    failing = []
-    for name in dict.fromkeys(entry.name for entry in entries):
-        try:
-            # One more attempt, and none to fetch: which of the entries it is that fails.
-            load_data(file, **{**chosen, "datasets": [_literally(name)], "offline": True})
-        except Exception:
-            failing += [entry.line for entry in entries if entry.name == name]
+    known = vars(error)
+    lines: Sequence[int] = known.get("lines", ())
     kind = "" if isinstance(error, GasdetError) else f" ({type(error).__name__})"
+    if what := _KINDS.get(known.get("kind", "")):
+        return DataError(f"{what}{kind}: see the data sets{_at(lines)}; {see}.")
+    if isinstance(error, ConfigError):
+        most = file.read_bytes().count(b"\n") + 1
+        lines = sorted({int(number) for number in _LINE.findall(str(error)) if int(number) <= most})
+        return ConfigError(f"the holdout catalogue has unknown keys or unusable values{_at(lines)}; {see}.")
     return DataError(
-        f"data of the holdout catalogue cannot be read, are not at hand, or are none of what is asked for{kind}: see the data "
-        f"sets{_at(sorted(failing))}; {see}."
+        f"the holdout catalogue cannot be read{kind}, or has nothing of what the options ask for; see that it is a YAML file "
+        f"that you may read; {see}."
     )
 
 
@@ -315,8 +319,3 @@ def _at(lines: Sequence[int]) -> str:
         return " in this file"
     told = ", ".join(str(line) for line in lines[:20]) + (" and more" if len(lines) > 20 else "")
     return f" at line{'s' if len(lines) > 1 else ''} {told}"
-
-
-def _literally(name: str) -> str:
-    """A pattern that matches one name only."""
-    return "".join(f"[{character}]" if character in "*?[" else character for character in name)

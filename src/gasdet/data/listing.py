@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from gasdet.data.names import is_side_file
+from gasdet.data.names import archive_kind, is_side_file, suffix_of
 from gasdet.media import modality_of_name, sniff
 from gasdet.types import Locator, Modality, Reason
 
@@ -51,6 +51,44 @@ class Listing:
 
     entries: list[Entry] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+
+
+_ARCHIVE_SUFFIXES = (".7z", ".rar", ".tar.zst", ".tzst", ".tar.lz4")
+_ARCHIVE_MAGIC = (b"7z\xbc\xaf\x27\x1c", b"Rar!\x1a\x07")
+_ZIP_MAGIC = (b"PK\x03\x04", b"PK\x05\x06")
+_ZIPS_OF_THEIR_OWN = (
+    *(".docx", ".xlsx", ".pptx", ".odt", ".ods", ".odp", ".epub", ".kra", ".ora", ".sketch"),
+    *(".jar", ".apk", ".whl", ".npz", ".pth", ".ckpt", ".bin", ".keras"),
+)
+"""Documents, programs and weights that are zips and no archives of media."""
+
+_ARCHIVE_INSIDE = "is an archive among the media, which is not looked into; unpack it, or give its own path"
+
+
+def is_archive(name: str, head: bytes | None = None) -> bool:
+    """Whether a file is an archive: one that can be read as data by itself, or one of another kind (7z, rar).
+
+    Args:
+        name: The last component of its path.
+        head: Its first bytes, at least 262 of them, where they are known.
+    """
+    if archive_kind(name) or name.casefold().endswith(_ARCHIVE_SUFFIXES):
+        return True
+    if not head:
+        return False
+    if head.startswith(_ZIP_MAGIC):
+        return suffix_of(name) not in _ZIPS_OF_THEIR_OWN
+    return head.startswith(_ARCHIVE_MAGIC) or head[257:262] == b"ustar"
+
+
+def archive_problem(member: str) -> Problem:
+    """The skip of an archive that lies among media."""
+    return Reason.UNKNOWN_MODALITY, f"{member} {_ARCHIVE_INSIDE}"
+
+
+def is_archive_problem(message: str) -> bool:
+    """Whether a skipped sample's message is that of an archive among media."""
+    return message.endswith(_ARCHIVE_INSIDE)
 
 
 NeedsHead = Callable[[str], bool]

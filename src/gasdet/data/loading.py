@@ -16,7 +16,7 @@ from gasdet.data.dataset import Dataset, fingerprint
 from gasdet.data.names import printable
 from gasdet.data.sampling import MODE_CAPS, Mode, select, select_total
 from gasdet.data.sources import part_of
-from gasdet.errors import DataError, UsageError
+from gasdet.errors import DataError, UsageError, about_lines
 from gasdet.progress import ProgressSink
 from gasdet.types import MediaType, Modality, Provenance, Sample
 
@@ -96,7 +96,7 @@ def load_data(
     description = _description(given, split)
     if not samples:
         raise DataError(f"nothing is left of {description} ({'; '.join(notes) or 'it holds no files'}).")
-    _check_unique(samples)
+    _check_unique(samples, loading.lines)
     samples = loading.sampled(samples)
     if limit is not None:
         samples = select(samples, limit, seed)
@@ -197,6 +197,8 @@ class _Loading:
     sources: list[Mapping[str, str]] = field(default_factory=list)
     shares: dict[str, Fraction] = field(default_factory=dict)
     floors: dict[str, int] = field(default_factory=dict)
+    first: dict[str, frozenset[str]] = field(default_factory=dict)
+    lines: dict[str, tuple[int, ...]] = field(default_factory=dict)
     shared_out: set[str] = field(default_factory=set)
 
     def parts_of(self, source: str | Path) -> list[Part]:
@@ -225,6 +227,8 @@ class _Loading:
         self.sources += found.sources
         self.shares |= found.shares
         self.floors |= found.floors
+        self.first |= found.first
+        self.lines |= found.lines
         if found.has_own_total:
             self.shared_out |= set(found.shares)
         return found.parts
@@ -237,7 +241,7 @@ class _Loading:
         names = {sample.dataset for sample in samples} - self.shared_out
         caps = {} if cap is None else dict.fromkeys(names, cap)
         total = len(samples) if self.total is None else self.total
-        return select_total(samples, total, self.seed, self.shares, self.floors, caps)
+        return select_total(samples, total, self.seed, self.shares, self.floors, caps, self.first)
 
 
 def _demo_part(choice: Choice) -> Part:
@@ -261,16 +265,17 @@ def _own_groups(part: Part) -> list[Sample]:
     return samples
 
 
-def _check_unique(samples: Sequence[Sample]) -> None:
-    """Records are told apart by sample id."""
+def _check_unique(samples: Sequence[Sample], lines: Mapping[str, Sequence[int]] | None = None) -> None:
+    """Records are told apart by sample id. ``lines`` are those of a catalogue's entries, by data set."""
     seen: dict[str, Sample] = {}
     for sample in samples:
         first = seen.setdefault(sample.sample_id, sample)
         if first is not sample:
-            raise DataError(
-                f"{printable(first.locator.path)} and {printable(sample.locator.path)} both give {sample.member} of the "
-                f"data set {sample.dataset}; put them into a catalogue with a name for each."
-            )
+            with about_lines("twice", *(lines or {}).get(sample.dataset, ())):
+                raise DataError(
+                    f"{printable(first.locator.path)} and {printable(sample.locator.path)} both give {sample.member} of the "
+                    f"data set {sample.dataset}; put them into a catalogue with a name for each."
+                )
 
 
 def _description(given: Sequence[str | Path], split: str | None) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Literal, TypeVar
@@ -43,6 +43,8 @@ def quotas(
     limit: int,
     shares: Mapping[Key, Fraction] | None = None,
     floors: Mapping[Key, int] | None = None,
+    *,
+    ties_by_size: bool = True,
 ) -> dict[Key, int]:
     """How many to take of each cell so that the sum is ``limit`` (or everything there is).
 
@@ -56,11 +58,12 @@ def quotas(
         limit: At least 0.
         shares: The cells' shares, above 0; 1 for those not named.
         floors: The cells' floors; 0 for those not named. One above the cell's size is the size.
+        ties_by_size: Else they go by name alone.
     """
     least = {cell: min((floors or {}).get(cell, 0), size) for cell, size in sizes.items()}
     if 0 < limit < sum(least.values()):
-        return quotas(least, limit)
-    by_name = sorted(sizes, key=lambda cell: (-sizes[cell], repr(cell)))
+        return quotas(least, limit, ties_by_size=ties_by_size)
+    by_name = sorted(sizes, key=lambda cell: (-sizes[cell] if ties_by_size else 0, repr(cell)))
     costs = _costs({cell: (shares or {}).get(cell, Fraction(1)) for cell in sizes})
 
     def seats(cell: Key, price: int) -> int:
@@ -125,6 +128,27 @@ def select_per_dataset(samples: Iterable[Sample], cap: int, seed: int) -> list[S
     return select_per(samples, lambda sample: sample.dataset, cap, seed)
 
 
+def select_nested(samples: Sequence[Sample], limit: int, seed: int, first: Collection[str] | None) -> list[Sample]:
+    """As ``select``, of one data set, with some samples chosen before the others.
+
+    A smaller mode that fetched ``first`` alone chose up to its cap among them; those are chosen first here, and the rest among
+    all others.
+
+    Args:
+        samples: Of one data set.
+        limit: At most so many.
+        seed: As for ``select``.
+        first: Ids; None for no such part.
+    """
+    head = [] if first is None else [sample for sample in samples if sample.sample_id in first]
+    if len(samples) <= limit or len(head) in (0, len(samples)):
+        return select(samples, limit, seed)
+    chosen = {sample.sample_id for sample in select(head, min(limit, MODE_CAPS["small"] or limit), seed)}
+    others = [sample for sample in samples if sample.sample_id not in chosen]
+    chosen |= {sample.sample_id for sample in select(others, limit - len(chosen), seed)}
+    return [sample for sample in samples if sample.sample_id in chosen]
+
+
 def select_total(
     samples: Sequence[Sample],
     total: int,
@@ -132,6 +156,7 @@ def select_total(
     shares: Mapping[str, Fraction] | None = None,
     floors: Mapping[str, int] | None = None,
     caps: Mapping[str, int] | None = None,
+    first: Mapping[str, Collection[str]] | None = None,
 ) -> list[Sample]:
     """At most ``total`` samples in their original order, shared out among the data sets; within one evenly over its labels.
 
@@ -143,12 +168,19 @@ def select_total(
         floors: By data set; 0 where not named.
         caps: By data set, none where not named. They cut what the total gives and give nobody more, so that samples under
             lower caps are part of those under higher ones.
+        first: By data set, ids that are chosen before others; see ``select_nested``.
     """
     by_dataset: dict[str, list[Sample]] = defaultdict(list)
     for sample in samples:
         by_dataset[sample.dataset].append(sample)
-    taken = quotas({name: len(members) for name, members in by_dataset.items()}, total, shares, floors)
+    # Ties by name alone: how much of a data set is here depends on the mode.
+    sizes = {name: len(members) for name, members in by_dataset.items()}
+    taken = quotas(sizes, total, shares, floors, ties_by_size=False)
     for name, cap in (caps or {}).items():
         taken[name] = min(taken.get(name, 0), cap)
-    chosen = {id(sample) for name, members in by_dataset.items() for sample in select(members, taken[name], seed)}
+    chosen = {
+        id(sample)
+        for name, members in by_dataset.items()
+        for sample in select_nested(members, taken[name], seed, (first or {}).get(name))
+    }
     return [sample for sample in samples if id(sample) in chosen]

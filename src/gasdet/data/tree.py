@@ -8,7 +8,15 @@ from dataclasses import dataclass
 
 from gasdet.data.building import Part, Stated, left_out_notes, make_sample, unknown_modality
 from gasdet.data.labels import media_type_of_folder, split_of_folder
-from gasdet.data.listing import Entry, Listing, Problem, modality_by_name, side_file_note
+from gasdet.data.listing import (
+    Entry,
+    Listing,
+    Problem,
+    counted,
+    is_archive_problem,
+    modality_by_name,
+    side_file_note,
+)
 from gasdet.data.names import archive_kind, is_side_file, stem_of, suffix_of
 from gasdet.types import MediaType, Modality, Reason, Sample
 
@@ -114,6 +122,12 @@ def tree_samples(listing: Listing, name: str, prefix: tuple[str, ...], stated: S
             part.samples.append(_sample(entry, modality, facts(entry), name, start, stated, labelled))
     if side_files:
         part.notes.append(side_file_note(side_files))
+    archives = sum(is_archive_problem(sample.skip_message) for sample in part.samples)
+    if archives:
+        them, paths = ("it", "its own path") if archives == 1 else ("them", "their own paths")
+        part.notes.append(
+            f"{counted(archives, 'archive')} among the media not looked into; unpack {them}, or give {paths}"
+        )
     part.notes += left_out_notes(stated, not_asked, others, "file")
     return part
 
@@ -133,7 +147,7 @@ def _sample(
     if entry.doubled:
         skip = entry.problem
     elif modality is None:
-        skip = entry.problem or unknown_modality(member)
+        skip = entry.problem or unknown_modality(member, entry.head)
     elif labelled and media_type is None:
         skip = (Reason.LABEL_UNREADABLE, f"{member} lies below no folder whose name is a label")
     group = ""

@@ -19,7 +19,8 @@ import os
 import platform
 import struct
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, fields
 from functools import cache
 from pathlib import Path
@@ -71,40 +72,69 @@ class DecodeCache:
         return Store(self.folder, self.max_bytes).begin_job()
 
 
+@contextmanager
+def holding(cache: DecodeCache | None) -> Iterator[None]:
+    """Keep in a cache what is used meanwhile, by however many pools one after the other: none drives out what another stored.
+
+    Raises:
+        RunError: The folder cannot be used.
+    """
+    if cache is None:
+        yield
+    else:
+        with closing(cache.begin_job()):
+            yield
+
+
+HIT, STORED, NO_ROOM, CHANGED, FAILED = "hit", "stored", "no_room", "changed", "failed"
+"""What becomes of a sample that is decoded through a cache."""
+
+
 @dataclass(slots=True)
 class CacheCounts:
-    """What a decode cache did for the samples of a pool.
+    """What a decode cache did for the samples of one pool or of several.
 
     Attributes:
+        samples: How many were asked for, with those that cannot be decoded.
         hits: Taken from the cache.
         stored: Decoded, and kept.
-        refused: Decoded, and not kept: no room that is not in use, or the disk refused.
+        no_room: Decoded, and not kept: no room that is not in use, or the disk refused.
+        changed: Decoded, and not kept: the file changed meanwhile.
+        failed: Decoded, and not kept: the entry could not be made, for lack of memory say.
     """
 
+    samples: int = 0
     hits: int = 0
     stored: int = 0
-    refused: int = 0
+    no_room: int = 0
+    changed: int = 0
+    failed: int = 0
 
     def count(self, use: str) -> None:
         """Count a sample by ``DecodeResult.cached``."""
-        if use == HIT:
-            self.hits += 1
-        elif use == STORED:
-            self.stored += 1
-        elif use == REFUSED:
-            self.refused += 1
+        self.samples += 1
+        if use:
+            name = "hits" if use == HIT else use
+            setattr(self, name, getattr(self, name) + 1)
 
-    def lines(self, cache: DecodeCache) -> list[str]:
-        """What a user should know when the work is done, one sentence; nothing where all went as planned."""
-        if not self.refused:
-            return []
-        return [
-            f"{self.refused:,} decoded samples were not kept in {cache.folder}: the cache (at most {cache.max_bytes:,} bytes) "
-            "or its disk is full of what is in use; give it more with --decode-cache-size, or another disk."
-        ]
+    @property
+    def not_kept(self) -> int:
+        """How many were decoded and not kept."""
+        return self.no_room + self.changed + self.failed
 
-
-HIT, STORED, REFUSED = "hit", "stored", "refused"
+    def line(self, cache: DecodeCache) -> str:
+        """What a user should know when the work is done."""
+        parts = [f"decode cache: {self.hits:,} of {self.samples:,} samples taken from it, {self.stored:,} stored"]
+        if self.no_room:
+            parts.append(
+                f"{self.no_room:,} not kept, for {cache.folder} (at most {cache.max_bytes:,} bytes) or its disk is full of "
+                "what is in use: give it more with --decode-cache-size, or another disk"
+            )
+        if self.changed:
+            parts.append(f"{self.changed:,} not kept, for their files changed while they were read")
+        if self.failed:
+            parts.append(f"{self.failed:,} not kept, for their entries could not be made")
+        return "; ".join(parts)
 
 
 def cache_key(preprocessing: Preprocessing, limits: MediaLimits) -> str:
@@ -132,7 +162,8 @@ class CachedDecoding:
         cache: Where. A job of it is held by whoever started this process.
 
     Attributes:
-        use: Of the last sample that was decoded: ``hit``, ``stored``, ``refused``, or empty after an error.
+        use: Of the last sample that was decoded: ``hit``, ``stored``, ``no_room``, ``changed``, ``failed``, or empty after an
+            error.
         key: What ``cache_key`` gave for the samples to come.
         before_storing: Called when a sample is decoded and is to be kept, which may take a while where room must be made.
     """
@@ -166,17 +197,19 @@ class CachedDecoding:
         decoded = decode_content(source, preprocessing, limits)
         self.before_storing()
         unchanged = name is not None and _states(source) == before
-        self.use = STORED if unchanged and self._keep(str(name), decoded) else REFUSED
+        self.use = self._keep(str(name), decoded) if unchanged else CHANGED
         return decoded
 
-    def _keep(self, name: str, decoded: Decoded) -> bool:
+    def _keep(self, name: str, decoded: Decoded) -> str:
         try:
             entry = packed(decoded)
+            if entry is None:
+                return FAILED
             for place, found in self._hashes.items():
                 self._store.put(place, found.encode("ascii"))
-            return entry is not None and self._store.put(name, entry)
+            return STORED if self._store.put(name, entry) else NO_ROOM
         except Exception:  # too little memory to compress it, say: the sample itself is decoded
-            return False
+            return FAILED
 
     def _name(self, source: Source) -> str | None:
         """The entry of a sample; None where its content cannot be read."""

@@ -33,7 +33,7 @@ class DecodeResult:
         message: Why it failed, one line.
         decode_ms: Time for reading and decoding in the decode process, in milliseconds; with a decode cache, for looking there
             and keeping the result too.
-        cached: With a decode cache: ``hit`` (taken from it), ``stored`` or ``refused`` (decoded, and kept or not); else empty.
+        cached: With a decode cache: ``hit`` (taken from it), ``stored`` (decoded, and kept), or why not; else empty.
     """
 
     index: int

@@ -66,6 +66,7 @@ class DecodePool:
             for a model: takes a locator, a preprocessing and limits, and returns a ``Decoded``.
         cache: Where decoded samples are kept between runs; None keeps nothing. Not with a ``function``, which decodes for
             no model. What is in the cache is held there as long as the pool is open.
+        counts: Where it is counted what the cache does, of several pools together; None counts for this pool alone.
 
     Attributes:
         cache_counts: What the cache did so far.
@@ -80,6 +81,7 @@ class DecodePool:
         recycle_after: int = RECYCLE_AFTER,
         function: str = "",
         cache: DecodeCache | None = None,
+        counts: CacheCounts | None = None,
     ) -> None:
         if workers < 1 or timeout <= 0 or recycle_after < 1:
             raise ValueError("workers and recycle_after must be at least 1, timeout above 0")
@@ -91,7 +93,7 @@ class DecodePool:
         self._recycle_after = recycle_after
         self._function = function or DECODE_FUNCTION
         self._cache = cache
-        self.cache_counts = CacheCounts()
+        self.cache_counts = CacheCounts() if counts is None else counts
         # Guards _job and everything in it, _stopping and _failure. A plain lock, not a condition: Ctrl-C may raise in the
         # main thread between any two lines of Python, and threading.Condition is Python; interrupted there it would keep
         # the lock for ever.
@@ -359,7 +361,7 @@ class DecodePool:
                 worker.since += stood_still
             starting = worker.asked_for is not None and worker.ready_for is None
             allowed = self._allowed(worker)
-            if now - worker.since <= allowed or not (starting or worker.outstanding) or _readable(worker.channel):
+            if now - worker.since <= allowed or not (starting or worker.outstanding) or worker.has_answered:
                 continue
             culprit = worker.retry if starting else worker.outstanding.popleft()
             self._dismiss(worker)
@@ -386,12 +388,6 @@ def _needs(preprocessing: Preprocessing) -> Needs:
 def _alone(worker: WorkerProcess) -> bool:
     """Whether the process is busy with a second try, or due for one: it gets nothing else meanwhile."""
     return worker.retry is not None or (bool(worker.outstanding) and worker.outstanding[0].attempts > 0)
-
-
-def _readable(channel: socket.socket) -> bool:
-    with selectors.DefaultSelector() as selector:
-        selector.register(channel, selectors.EVENT_READ)
-        return bool(selector.select(0))
 
 
 def _drain(channel: socket.socket) -> None:

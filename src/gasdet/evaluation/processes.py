@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import selectors
 import shutil
 import signal
 import socket
@@ -19,6 +20,7 @@ from typing import IO, Any
 
 import numpy.typing as npt
 
+from gasdet.data.holdouts import KEY_VARIABLE
 from gasdet.errors import RunError
 from gasdet.evaluation import wire
 from gasdet.evaluation.decode_cache import DecodeCache
@@ -137,6 +139,13 @@ class WorkerProcess:
             with contextlib.suppress(OSError):
                 self.channel.shutdown(socket.SHUT_RDWR)
 
+    @property
+    def has_answered(self) -> bool:
+        """Whether an answer, or its end, waits to be heard."""
+        with selectors.DefaultSelector() as selector:
+            selector.register(self.channel, selectors.EVENT_READ)
+            return bool(selector.select(0))
+
     def hear(self) -> tuple[dict[str, Any], npt.NDArray[Any] | None]:
         """Receive one answer.
 
@@ -178,9 +187,12 @@ def _ending(code: int) -> str:
 
 
 def _environment(inherited: Mapping[str, str], folder: str) -> dict[str, str]:
-    """A decode process's environment: one thread, our import path, its own folder for temporary files."""
+    """A decode process's environment: one thread, our import path, its own folder for temporary files.
+
+    Without the key of holdouts: a decoder that a hostile file takes over is not to find it.
+    """
     return {
-        **inherited,
+        **{name: value for name, value in inherited.items() if name != KEY_VARIABLE},
         **_ONE_THREAD,
         **_KEEP_MEMORY,
         "PYTHONPATH": os.pathsep.join(p or os.getcwd() for p in sys.path),

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +19,7 @@ from gasdet.data import Dataset
 from gasdet.errors import DataError, RunError, UsageError
 from gasdet.evaluation import plan
 from gasdet.evaluation.configuration import RUN_VERSION, configuration_id, differences, run_configuration
-from gasdet.evaluation.decode_cache import DecodeCache
+from gasdet.evaluation.decode_cache import CacheCounts, DecodeCache
 from gasdet.evaluation.environment import code_sha256, environment
 from gasdet.evaluation.finished import (
     PARTS,
@@ -155,6 +155,7 @@ class _Evaluation:
         self._metrics = metrics
         self._holdout_share = holdout_share
         self._decode_cache = decode_cache
+        self._cache_counts: CacheCounts | None = None
         self._groups = groups_of(detectors, samples)
         self._planned = {
             detectors[position].name: len(group.rows)
@@ -175,6 +176,8 @@ class _Evaluation:
             return self._answer(stored)
         config = self._begin(stored)
         tables = self._compute_parts()
+        if self._cache_counts is not None:
+            config["sessions"][-1]["decode_cache"] = asdict(self._cache_counts)
         table = merged(list(tables.values()), [part.places for part in self._parts()])
         check_accounts(table, self._planned)
         write_records(self._out / RECORDS, table)
@@ -312,8 +315,9 @@ class _Evaluation:
                     todo = [part for part in missing if part.group is group]
                     if todo:
                         tables.update(self._compute_group(group, todo, pool))
-                for line in [] if self._decode_cache is None else pool.cache_counts.lines(self._decode_cache):
-                    self._progress.note(line)
+            if self._decode_cache is not None:
+                self._cache_counts = pool.cache_counts
+                self._progress.note(pool.cache_counts.line(self._decode_cache))
         return {path: table for path, table in tables.items() if table is not None}
 
     def _stored_part(self, part: _Part) -> pa.Table | None:

@@ -52,6 +52,7 @@ def inspect(
     limits: MediaLimits | None = None,
     progress: ProgressSink | None = None,
     label: str = "inspecting",
+    preprocessing: Mapping[Modality, Preprocessing] | None = None,
 ) -> Iterator[Inspection]:
     """Call a function for every sample, in decode processes; exactly one result for each.
 
@@ -60,15 +61,17 @@ def inspect(
 
     Args:
         samples: Of any modalities.
-        function: Import path ``"package.module:function"`` of what takes a locator, a preprocessing (of which only the
-            modality means anything) and limits, and returns a ``Decoded`` with an empty array and its ``facts``. It raises
-            ``MediaError`` where the sample is at fault; or, where it has found out something all the same, it returns that
-            with the facts ``reason`` (a code) and ``message``.
+        function: Import path ``"package.module:function"`` of what takes a locator, a preprocessing and limits, and returns
+            a ``Decoded`` with an empty array and its ``facts``. It raises ``MediaError`` where the sample is at fault; or,
+            where it has found out something all the same, it returns that with the facts ``reason`` (a code) and
+            ``message``.
         workers: Decode processes; None for one a processor, at most 16.
         timeout: Deadline for each sample, in seconds.
         limits: Bounds on a file's size; None for the defaults.
         progress: Told of every sample.
         label: What the progress is called.
+        preprocessing: What the function is called with for samples of a modality; of those that are not in it, and by
+            default, one of which only the modality means anything.
 
     Raises:
         RunError: Processes cannot be started.
@@ -90,7 +93,7 @@ def inspect(
             for modality, ones in chosen.items():
                 if not ones:
                     continue
-                results = pool.run(ones, Preprocessing(modality))
+                results = pool.run(ones, (preprocessing or {}).get(modality) or Preprocessing(modality))
                 for sample, result in zip(ones, results, strict=True):
                     inspection = _inspection(sample, result)
                     counter.add(error=inspection.reason is not None)

@@ -2,6 +2,7 @@
 
 Decoders read a file that was cut off as a shorter one, without a word. Where the container states its length, a file
 that is shorter is an error here, whichever part of it is wanted: half a download is not the sample that was planned.
+A PNG must have its last chunk (IEND, which the format demands), even where all rows of pixels can be read without it.
 Containers that state no length (live recordings, MPEG streams, ADTS) cannot be judged and are not.
 """
 
@@ -12,6 +13,7 @@ from typing import BinaryIO
 
 from gasdet.errors import MediaError
 from gasdet.media.matroska import segment_end
+from gasdet.media.properties.parts import png_chunks
 from gasdet.types import Reason
 
 SLACK = 256
@@ -56,9 +58,23 @@ def _stated_end(file: BinaryIO, head: bytes, size: int) -> tuple[int | None, int
         return int.from_bytes(head[16:24], "little"), SLACK
     if head[:8] == b"NIST_1A\n":
         return _sphere_end(head), SLACK
+    if head[:8] == b"\x89PNG\r\n\x1a\n":
+        return _png_end(file, size), 0
     if head[4:8] in (b"ftyp", b"moov", b"mdat", b"free", b"wide", b"skip", b"styp"):
         return _movie_end(file, size), 0
     return None, 0
+
+
+def _png_end(file: BinaryIO, size: int) -> int | None:
+    """End of a PNG's last chunk; the least that it can be where the file ends before that (PNG specification, 5.3)."""
+    end = 8
+    for kind, start, length in png_chunks(file):
+        if not kind.isalpha() or length >= 1 << 31:  # no chunk: damage, which the decoder judges
+            return None
+        end = start + length + 4
+        if kind == b"IEND":
+            return end
+    return end if end > size else end + 12
 
 
 def _movie_end(file: BinaryIO, size: int) -> int | None:

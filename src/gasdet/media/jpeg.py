@@ -37,6 +37,29 @@ def decode_jpeg(image: Image, data: bytes) -> Array | None:
     return pixels if pixels.shape == (image.height, image.width, 3) else None
 
 
+def jpeg_warning(data: bytes) -> str:
+    """What libjpeg warns of in a JPEG that it decodes all the same; empty where nothing, or where simplejpeg is absent.
+
+    Decoders fill what such damage took from a picture with grey or with a smear, without a word. A JPEG has no checksum:
+    damage that happens to read as other coefficients, and ends where the scan ends, makes nobody warn.
+
+    Args:
+        data: The file.
+    """
+    simplejpeg = _simplejpeg()
+    if simplejpeg is None or not data.startswith(b"\xff\xd8"):
+        return ""
+    try:
+        simplejpeg.decode_jpeg(data, "Gray", fastdct=True, strict=False)
+    except (ValueError, RuntimeError):  # not of its kind, such as CMYK; or what the decoder has refused already
+        return ""
+    try:
+        simplejpeg.decode_jpeg(data, "Gray", fastdct=True, strict=True)
+    except (ValueError, RuntimeError) as error:
+        return " ".join(str(error).split()).rstrip(".")
+    return ""
+
+
 @cache
 def _simplejpeg() -> Any:
     try:

@@ -13,6 +13,7 @@ from gasdet.reporting.heatmap import REAL_COLOUR, SYNTHETIC_COLOUR
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
 
 COLOURS = tuple("#" + "".join(f"{part:02x}" for part in colour) for colour in (REAL_COLOUR, SYNTHETIC_COLOUR))
 """Of real and of synthetic samples."""
@@ -21,6 +22,16 @@ THRESHOLDS = {0.55: "weak", 0.70: "strong", 0.90: "fatal"}
 """Where verdicts begin, as the ranking shows them."""
 
 _INK, _GREY = "#222222", "#8a8a8a"
+_WIDTH = 11.0
+"""Of the report's page, in inches."""
+
+_VERDICT_COLOURS = {
+    "none": (_GREY, "no shortcut, or undecided"),
+    "undecided": (_GREY, "no shortcut, or undecided"),
+    "weak": (_INK, "weak shortcut"),
+    "strong": (COLOURS[1], "strong or fatal shortcut"),
+    "fatal": (COLOURS[1], "strong or fatal shortcut"),
+}
 _LONGEST = 26
 _STYLE: dict[str, Any] = {
     "svg.fonttype": "path",
@@ -48,7 +59,7 @@ def ranking(model: Mapping[str, Any], properties: Sequence[Mapping[str, Any]], a
     left = {} if after is None else {p["name"]: p for p in after["properties"]}
     rows = [("all together (model)", model, None if after is None else after["model"])]
     rows += [(p["name"], p, left.get(p["name"])) for p in properties]
-    with _drawing(7.2, 0.8 + 0.24 * len(rows)) as (figure, out):
+    with _drawing(_WIDTH, 1.1 + 0.24 * len(rows)) as (figure, out):
         axes = figure.add_subplot()
         axes.axvline(0.5, color=_GREY, linewidth=1)
         for value, word in THRESHOLDS.items():
@@ -61,8 +72,10 @@ def ranking(model: Mapping[str, Any], properties: Sequence[Mapping[str, Any]], a
         axes.set_yticks(range(len(rows)), [_label(name) for name, _, _ in rows])
         axes.set_ylim(len(rows) - 0.4, -0.6)
         axes.set_xlim(0.48, 1.015)
-        axes.set_xlabel("AUROC, with its 95 % interval" + ("; open: equalised" if after is not None else ""))
+        axes.set_xlabel("AUROC, with its 95 % interval")
         axes.tick_params(axis="y", length=0)
+        shown = [one for _, *both in rows for one in both if one]
+        figure.legend(handles=_meanings(shown, after is not None), loc="outside lower center", ncols=5, frameon=False)
     return out[0]
 
 
@@ -74,7 +87,7 @@ def property_plot(entry: Mapping[str, Any], after: Mapping[str, Any] | None) -> 
         after: The same of the equalised samples, or None.
     """
     panels = [("as they are", entry), *([("equalised", after)] if after is not None else [])]
-    with _drawing(3.6 * max(len(panels), 1.4), 2.6) as (figure, out):
+    with _drawing(_WIDTH * (0.6 if len(panels) == 1 else 1.0), 2.8) as (figure, out):
         for place, (title, one) in enumerate(panels):
             axes = figure.add_subplot(1, len(panels), place + 1)
             if len(panels) > 1:
@@ -132,12 +145,25 @@ def _values(axes: Axes, told: Mapping[str, Any]) -> None:
 
 
 def _interval(axes: Axes, place: float, figure: Mapping[str, Any], *, filled: bool) -> None:
-    strong = figure["verdict"] in ("strong", "fatal")
-    colour = COLOURS[1] if strong else _INK if figure["verdict"] == "weak" else _GREY
+    colour = _VERDICT_COLOURS[figure["verdict"]][0]
     if figure["auroc"] is None:
         return
     axes.plot([figure["low"], figure["high"]], [place, place], color=colour, linewidth=1.4, solid_capstyle="butt")
     axes.plot(figure["auroc"], place, "o", markersize=5, color=colour, markerfacecolor=colour if filled else "white")
+
+
+def _meanings(shown: Sequence[Mapping[str, Any]], equalised: bool) -> list[Line2D]:
+    """What the legend explains: the colours that are there, and filled and open circles where there are both."""
+    from matplotlib.lines import Line2D
+
+    present = {figure["verdict"] for figure in shown}
+    colours = dict(told for verdict, told in _VERDICT_COLOURS.items() if verdict in present)
+    handles = [Line2D([], [], color=colour, linewidth=1.4, label=word) for colour, word in colours.items()]
+    for label, face in (("as they are", _INK), ("equalised", "white")) if equalised else ():
+        handles.append(
+            Line2D([], [], color=_INK, marker="o", markersize=5, linewidth=0, markerfacecolor=face, label=label)
+        )
+    return handles
 
 
 def _by_class(counts: Sequence[int]) -> list[tuple[str, int]]:

@@ -8,18 +8,22 @@ from html import escape
 from typing import Any
 
 from gasdet.reporting.audit_plots import property_plot, ranking
-from gasdet.reporting.audit_tables import SHORTCUTS, conclusion, interval, left_out_lines, number, typical
+from gasdet.reporting.audit_tables import (
+    SHORTCUTS,
+    VERDICTS,
+    conclusion,
+    interval,
+    left_out_lines,
+    number,
+    typical,
+    typical_of_both,
+    verdict_word,
+)
 
 RANKED = 15
 """Properties in the ranking's plot; those that are a shortcut are all there."""
 
-_WORDS = {
-    "undecided": "too few groups",
-    "none": "no shortcut",
-    "weak": "weak",
-    "strong": "strong",
-    "fatal": "fatal",
-}
+_WORDS = {verdict: word.lower() for verdict, word in VERDICTS.items()}
 _KINDS = {"AUROC": ' class="n"', "real": ' class="n"', "synthetic": ' class="n"', "what": ' class="wide"'}
 """Attributes of a table's cells by the first word of their heading."""
 
@@ -42,9 +46,10 @@ td:first-child { white-space: nowrap; overflow-wrap: normal; font-weight: 600; }
 _METHOD = """<h2>How to read this</h2>
 <p>An AUROC of 0.5 is chance; 1 tells every real sample from every synthetic one. Each figure is of samples that had no part in
 how the property is read (five folds, groups kept whole), so that it is 0.5 on average where a property says nothing. The model
-is gradient-boosted trees on all properties: what it reaches, a detector can reach without looking at the content. A verdict
-goes by the lower bound of the 95&nbsp;% interval: weak from 0.55, strong from 0.70, fatal from 0.90, and only where the figure
-is above what the best property reaches by chance.</p>"""
+is gradient-boosted trees on all properties: what it reaches, a detector can reach without looking at the content. A word for
+a shortcut goes by the lower bound of the 95&nbsp;% interval: weak from 0.55, strong from 0.70, fatal from 0.90, and only where
+the figure is above what the best property reaches by chance. "No shortcut" stands where the upper bound excludes a strong one;
+where there are too few samples to exclude it, "undecided".</p>"""
 
 
 def report_html(audit: Mapping[str, Any]) -> str:
@@ -70,11 +75,11 @@ def _head(audit: Mapping[str, Any]) -> str:
     ]
     for modality, section in audit["modalities"].items():
         sentence = _text(f"{modality}: {conclusion(section['overall'])}")
-        lines.append(f'<p class="lead">{_badge(section["overall"]["worst"])} {sentence}</p>')
+        lines.append(f'<p class="lead">{_worst(section["overall"])} {sentence}</p>')
         after = section["equalised"]
         if after:
             sentence = _text(f"{modality}, equalised ({after['profile']}): {conclusion(after['overall'])}")
-            lines.append(f'<p class="lead">{_badge(after["overall"]["worst"])} {sentence}</p>')
+            lines.append(f'<p class="lead">{_worst(after["overall"])} {sentence}</p>')
     missing = left_out_lines(audit["left_out"], "")
     if audit["left_out_equalised"]:
         missing += left_out_lines(audit["left_out_equalised"], " after equalisation")
@@ -112,15 +117,15 @@ def _properties(
     heads = ["property", "AUROC", "verdict", "real", "synthetic"]
     heads += ["AUROC equalised", "verdict equalised"] if after is not None else []
     heads.append("what to do")
-    rows = [["all together (model)", _auroc(overall["model"]), _badge(overall["model"]["verdict"]), "", ""]]
+    rows = [["all together (model)", _auroc(overall["model"]), _badge(overall["model"]), "", ""]]
     if after is not None:
-        rows[0] += [_auroc(after["model"]), _badge(after["model"]["verdict"])]
+        rows[0] += [_auroc(after["model"]), _badge(after["model"])]
     rows[0].append("")
     for p in varying:
         name = f'<span title="{escape(_shown(p["meaning"]))}">{_text(p["name"])}</span>'
-        row = [name, _auroc(p), _badge(p["verdict"]), _text(typical(p, "real")), _text(typical(p, "synthetic"))]
+        row = [name, _auroc(p), _badge(p), *map(_text, typical_of_both(p))]
         if after is not None:
-            row += [_auroc(left[p["name"]]), _badge(left[p["name"]]["verdict"])]
+            row += [_auroc(left[p["name"]]), _badge(left[p["name"]])]
         row.append(f"<b>{_text(p['remedy'])}</b>: {_text(p['advice'])}" if p["verdict"] in SHORTCUTS else "")
         rows.append(row)
     return _table(
@@ -136,7 +141,7 @@ def _plots(varying: Sequence[Mapping[str, Any]], after: Mapping[str, Any] | None
         rest = left.get(entry["name"])
         if not any(one and one["verdict"] in ("strong", "fatal") for one in (entry, rest)):
             continue
-        parts.append(f"<h3>{_text(entry['name'])} {_badge(entry['verdict'])}</h3>")
+        parts.append(f"<h3>{_text(entry['name'])} {_badge(entry)}</h3>")
         parts.append(f'<p class="note">{_text(entry["meaning"])} {_text(entry["advice"])}</p>')
         parts.append(_image(property_plot(entry, rest), f"{entry['name']} in real and in synthetic samples"))
     return parts
@@ -162,14 +167,12 @@ def _datasets(section: Mapping[str, Any]) -> str:
     found = section["datasets"].items()
     for name, one in sorted(found, key=lambda pair: (-(pair[1]["model"]["auroc"] or 0.0), pair[0])):
         row = [_text(name), f"{one['counts']['real']:,}", f"{one['counts']['synthetic']:,}"]
-        row += [_auroc(one["model"]), _badge(one["model"]["verdict"])]
+        row += [_auroc(one["model"]), _badge(one["model"])]
         if after is not None:
-            row += (
-                [_auroc(after[name]["model"]), _badge(after[name]["model"]["verdict"])] if name in after else ["-", "-"]
-            )
+            row += [_auroc(after[name]["model"]), _badge(after[name]["model"])] if name in after else ["-", "-"]
         best = one["properties"][0]
-        told = best["verdict"] != "undecided" and not best["constant"]
-        row.append(f"{_text(best['name'])} {number(best['auroc'])} {_badge(best['verdict'])}" if told else "")
+        told = best["auroc"] is not None and not best["constant"]
+        row.append(f"{_text(best['name'])} {number(best['auroc'])} {_badge(best)}" if told else "")
         rows.append(row)
     table = _table("Each data set by itself.", heads, rows)
     if section["one_class"]:
@@ -195,8 +198,12 @@ def _auroc(entry: Mapping[str, Any]) -> str:
     return "-" if entry["auroc"] is None else f"{number(entry['auroc'])}<br><small>{interval(entry)}</small>"
 
 
-def _badge(verdict: str) -> str:
-    return f'<span class="v v-{verdict}">{_WORDS[verdict]}</span>'
+def _worst(measured: Mapping[str, Any]) -> str:
+    return _badge({"auroc": measured["model"]["auroc"], "verdict": measured["worst"]})
+
+
+def _badge(figure: Mapping[str, Any]) -> str:
+    return f'<span class="v v-{figure["verdict"]}">{verdict_word(figure, _WORDS)}</span>'
 
 
 def _image(svg: str, alt: str) -> str:

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import zip_longest
 from typing import Any
 
 from gasdet.reporting.grid import Column, Grid
 
 MAX_ROWS = 12
 VERDICTS = {
-    "undecided": "too few groups",
+    "undecided": "undecided",
     "none": "no shortcut",
     "weak": "weak",
     "strong": "STRONG",
     "fatal": "FATAL",
 }
 """Verdicts as the tables show them."""
+
+TOO_FEW = "too few groups"
+"""What stands instead where nothing could be measured."""
 
 SHORTCUTS = ("weak", "strong", "fatal")
 _MANY = 0.005
@@ -55,17 +59,25 @@ def conclusions(audit: Mapping[str, Any]) -> list[str]:
 def conclusion(measured: Mapping[str, Any]) -> str:
     """What the model of all properties says of one set of samples."""
     model = measured["model"]
-    if model["verdict"] == "undecided":
+    if model["auroc"] is None:
         return "too few groups of a class (at least ten of each are needed) to measure anything."
+    best = next((p for p in measured["properties"] if p["verdict"] in SHORTCUTS), None)
+    alone = "" if best is None else f"{best['name']} alone is a {best['verdict']} shortcut"
+    if measured["below_chance"] is not None:
+        return (
+            f"the model of all properties is wrong more often than chance is (AUROC {number(measured['below_chance'])}): "
+            "copies or pairs straddle the folds, and what it could reach is not known. gasdet data check finds them; give them "
+            f"a common group or pair.{f' {alone}.' if alone else ''}"
+        )
     reached = f"AUROC {number(model['auroc'])} ({interval(model)})"
+    if model["verdict"] in ("none", "undecided") and alone:
+        return f"all properties together reach {reached}, but {alone}."
     if model["verdict"] == "none":
-        best = next((p for p in measured["properties"] if p["verdict"] in SHORTCUTS), None)
-        if best is not None:
-            return f"all properties together reach {reached}, but {best['name']} alone is a {best['verdict']} shortcut."
-        sentence = f"no shortcut was found; all properties together reach {reached}."
-        if model["high"] >= 0.7:
-            sentence += " So few samples do not exclude one."
-        return sentence
+        some = [p["name"] for p in measured["properties"] if p["verdict"] == "undecided"]
+        more = f" So few samples do not exclude a strong one by {', '.join(some)} alone." if some else ""
+        return f"no shortcut was found; all properties together reach {reached}.{more}"
+    if model["verdict"] == "undecided":
+        return f"undecided; all properties together reach {reached}: so few samples neither show nor exclude a strong shortcut."
     return f"a detector that never looks at the content could reach {reached}: a {model['verdict']} shortcut."
 
 
@@ -90,8 +102,9 @@ def _properties(modality: str, section: Mapping[str, Any], full: bool) -> Grid:
     for entry in shown:
         unit = f" ({entry['unit']})" if entry["unit"] else ""
         advised = entry["remedy"] if entry["verdict"] in SHORTCUTS else ""
-        seen = (typical(entry, "real", unit=False), typical(entry, "synthetic", unit=False))
-        rows.append(_row(entry["name"] + unit, entry, left.get(entry["name"]), *seen, advised))
+        rows.append(
+            _row(entry["name"] + unit, entry, left.get(entry["name"]), *typical_of_both(entry, unit=False), advised)
+        )
     headings = ["AUROC", "95 % interval", "verdict", *(["left"] if after else []), "real", "synthetic", "remedy"]
     columns = (
         Column("property", "left"),
@@ -125,7 +138,10 @@ def _notes(
     hidden: int,
     left: bool,
 ) -> list[str]:
-    notes = ["AUROC: on samples that had no part in how a property is read; 0.5 is chance. Of numbers, medians."]
+    notes = [
+        "AUROC: on samples that had no part in how a property is read; 0.5 is chance. Of numbers, medians.",
+        "A shortcut's word goes by the interval's lower bound; no shortcut: its upper bound excludes a strong one.",
+    ]
     if left:
         notes.append("left: the AUROC once both classes are equalised.")
     if overall["noise"] is not None:
@@ -156,7 +172,7 @@ def _datasets(modality: str, section: Mapping[str, Any], full: bool) -> Grid:
         counts = measured["counts"]
         rest = after[name]["model"] if after and name in after else None
         best = measured["properties"][0]
-        alone = best["verdict"] != "undecided" and not best["constant"]
+        alone = best["auroc"] is not None and not best["constant"]
         told = f"{best['name']} {number(best['auroc'])}" if alone else "-"
         figures = _row(_short(name), measured["model"], rest, told)
         cells = [figures[0], f"{counts['real']:,}", f"{counts['synthetic']:,}", *figures[1:]]
@@ -195,6 +211,27 @@ def typical(entry: Mapping[str, Any], name: str, *, unit: bool = True) -> str:
     return f"{_short(about['value'], _TYPICAL)}{share}{missing}"
 
 
+def typical_of_both(entry: Mapping[str, Any], *, unit: bool = True) -> tuple[str, str]:
+    """As ``typical``, of real and of synthetic samples; values that are shortened are shown where they differ."""
+    both = ("real", "synthetic")
+    shown = [typical(entry, name, unit=unit) for name in both]
+    values = [entry[name].get("value") or "" for name in both]
+    if values[0] == values[1] or _short(values[0], _TYPICAL) != _short(values[1], _TYPICAL):
+        return shown[0], shown[1]
+    differ = next(i for i, (one, other) in enumerate(zip_longest(*values)) if one != other)
+    start = max(values[0].rfind(" ", 0, differ) + 1, differ - _TYPICAL // 2)
+    for place, value in enumerate(values):
+        rest = value[start:]
+        part = f"{'..' if start else ''}{rest if len(rest) <= _TYPICAL - 4 else f'{rest[: _TYPICAL - 4]}..'}"
+        shown[place] = shown[place].replace(_short(value, _TYPICAL), _short(part, _TYPICAL), 1)
+    return shown[0], shown[1]
+
+
+def verdict_word(entry: Mapping[str, Any], words: Mapping[str, str] = VERDICTS) -> str:
+    """A figure's verdict in words."""
+    return TOO_FEW if entry["auroc"] is None else words[entry["verdict"]]
+
+
 def number(value: float | None) -> str:
     """Three decimals, or a dash."""
     return "-" if value is None else f"{value:.3f}"
@@ -208,7 +245,7 @@ def interval(entry: Mapping[str, Any]) -> str:
 def _row(name: str, entry: Mapping[str, Any], left: Mapping[str, Any] | None, *rest: str) -> tuple[str, ...]:
     """A name, its figure, what equalisation leaves of it where that is known, and more."""
     after = (number(left["auroc"]),) if left else ()
-    return name, number(entry["auroc"]), interval(entry), VERDICTS[entry["verdict"]], *after, *rest
+    return name, number(entry["auroc"]), interval(entry), verdict_word(entry), *after, *rest
 
 
 def _short(text: str, most: int = 28) -> str:

@@ -33,7 +33,7 @@ class DataChoice:
         datasets: Patterns of dataset names to keep.
         categories: Patterns of the categories of a catalogue's datasets to keep.
         modality: Of a catalogue's datasets, as a text; those of others are not fetched. Empty for that of the detector.
-        provenance: ``public`` or ``holdout``; empty for any.
+        total: At most so many samples, of training and of validation data each, by the shares of their catalogues.
         limit: At most so many samples, of training and of validation data each.
         seed: Of the choice under ``limit``.
         offline: Fetch nothing.
@@ -48,7 +48,7 @@ class DataChoice:
     datasets: tuple[str, ...] = ()
     categories: tuple[str, ...] = ()
     modality: str = ""
-    provenance: str = ""
+    total: int | None = None
     limit: int | None = None
     seed: int = 0
     offline: bool = False
@@ -91,8 +91,8 @@ def load_chosen_data(
         raise UsageError("--val and --val-csv both name the validation data; leave one of them out.")
     if choice.data_root and not (choice.train_csv or choice.val_csv):
         raise UsageError("--data-root is where the paths of --train-csv and --val-csv lie; name such a table.")
-    if (choice.categories or choice.modality or choice.provenance) and not choice.data:
-        raise UsageError("--category, --modality and --provenance choose among the data sets of --data.")
+    if (choice.categories or choice.modality or choice.total) and not choice.data:
+        raise UsageError("--category, --modality and --total choose among the data sets of --data.")
     if choice.modality and Modality(choice.modality) is not modality:
         raise UsageError(
             f"--modality {choice.modality} leaves a detector of {modality.value} nothing to be trained on."
@@ -115,7 +115,7 @@ def load_chosen_data(
             modality=modality,
             datasets=choice.datasets,
             categories=choice.categories,
-            provenance=choice.provenance,
+            total=choice.total,
             limit=choice.limit,
             seed=choice.seed,
             annotations=annotations,
@@ -132,7 +132,7 @@ def load_training_data(
     modality: Modality,
     datasets: Sequence[str] = (),
     categories: Sequence[str] = (),
-    provenance: str = "",
+    total: int | None = None,
     limit: int | None = None,
     seed: int = 0,
     annotations: Sequence[str] = (),
@@ -146,7 +146,7 @@ def load_training_data(
         modality: Samples of another known modality are left out.
         datasets: Patterns of dataset names to keep.
         categories: Patterns of the categories of a catalogue's datasets to keep.
-        provenance: ``public`` or ``holdout``; empty for any.
+        total: At most so many samples of each of the demo's two splits, or of the whole, by the shares of a catalogue.
         limit: At most so many samples of each of the demo's two splits, or of the whole.
         seed: Of the choice under ``limit``.
         annotations: Columns whose cells the samples keep as ``Sample.annotations``.
@@ -164,7 +164,7 @@ def load_training_data(
             datasets=datasets,
             categories=categories,
             modality=modality,
-            provenance=provenance or None,
+            total=total,
             limit=limit,
             seed=seed,
             modalities=(modality,),

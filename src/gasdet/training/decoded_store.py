@@ -24,9 +24,9 @@ from gasdet.errors import DataError, RunError
 from gasdet.evaluation.pipeline import DecodePool, DecodeResult
 from gasdet.evaluation.regions import region_identity
 from gasdet.media import decoder_versions
+from gasdet.media.digest import digest
 from gasdet.progress import ProgressSink, Silent
 from gasdet.training.decoded_index import DecodedIndex, Entry, IndexWriter
-from gasdet.training.duplicates import digest
 from gasdet.types import Locator, Modality, Preprocessing, Reason, Sample
 from gasdet.version import __version__
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -38,26 +36,12 @@ class Duplicates:
         )
 
 
-def digest(array: npt.NDArray[Any]) -> str:
-    r"""The digest of a decoded sample: equal for arrays of equal type, shape and values, and for no others.
-
-    Args:
-        array: Of any shape and layout in memory; one that is not contiguous in C order is copied.
-
-    Returns:
-        64 hex digits of SHA-256 over ``"<dtype> <shape>\0"`` and the bytes in C order. ``dtype`` holds the byte order, so
-        floating point arrays are told apart by their bits: -0.0 is not 0.0.
-    """
-    hasher = hashlib.sha256(f"{array.dtype.str} {array.shape}\0".encode())
-    hasher.update(np.ascontiguousarray(array).data.cast("B") if array.size else b"")
-    return hasher.hexdigest()
-
-
 def find_duplicates(known: Sequence[str | None], asked: Sequence[str | None]) -> Positions:
     """Positions in ``asked`` of the samples that also are in ``known``.
 
     Args:
-        known: Digests as ``digest`` gives them; None for a sample whose content is not known, which equals nothing.
+        known: Digests as ``gasdet.media.digest.digest`` gives them; None for a sample whose content is not known, which
+            equals nothing.
         asked: The same of other samples.
     """
     contents = set(known) - {None}

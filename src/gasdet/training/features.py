@@ -19,9 +19,9 @@ from gasdet.evaluation.content import content_sha256
 from gasdet.evaluation.pipeline import DecodePool
 from gasdet.evaluation.regions import region_identity
 from gasdet.evaluation.text import one_line
+from gasdet.media.digest import digest
 from gasdet.progress import ProgressSink, Silent
 from gasdet.training.decoded_store import Failure
-from gasdet.training.duplicates import digest
 from gasdet.training.feature_cache import Cached, FeatureCache
 from gasdet.training.identity import training_versions
 from gasdet.types import Preprocessing, Reason, Sample

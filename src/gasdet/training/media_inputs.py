@@ -15,7 +15,7 @@ import torch
 
 from gasdet.data.names import printable
 from gasdet.errors import DataError
-from gasdet.evaluation.decode_cache import DecodeCache
+from gasdet.evaluation.decode_cache import CacheCounts, DecodeCache
 from gasdet.evaluation.pipeline import DecodePool, DecodeResult
 from gasdet.training.decoded_store import DecodedSet, stacked
 from gasdet.training.feature_inputs import aligned, sample_weights
@@ -45,6 +45,7 @@ class MediaInputs:
         workers: Decode processes, where there is no store.
         decode_timeout: Seconds for one file, where there is no store.
         decode_cache: Where decoded samples are kept between runs, where there is no store.
+        cache_counts: Where it is counted what that cache does.
     """
 
     from_features = False
@@ -60,6 +61,7 @@ class MediaInputs:
         workers: int = 2,
         decode_timeout: float = 30.0,
         decode_cache: DecodeCache | None = None,
+        cache_counts: CacheCounts | None = None,
     ) -> None:
         if threads < 1 or ahead < 1 or workers < 1:
             raise ValueError("threads, ahead and workers must be at least 1")
@@ -72,6 +74,7 @@ class MediaInputs:
         self._workers = workers
         self._decode_timeout = decode_timeout
         self._decode_cache = decode_cache
+        self._cache_counts = cache_counts
         self._names = [sample.sample_id for sample in decoded.samples]
         self._labels = torch.from_numpy(decoded.labels)
         self._weights = sample_weights(decoded.samples)
@@ -109,7 +112,9 @@ class MediaInputs:
                 yield rows, None
             return
         # A pool of its own, since a validation may begin in the middle of a training's epoch.
-        with DecodePool(workers=self._workers, timeout=self._decode_timeout, cache=self._decode_cache) as pool:
+        with DecodePool(
+            workers=self._workers, timeout=self._decode_timeout, cache=self._decode_cache, counts=self._cache_counts
+        ) as pool:
             samples = [self.samples[row] for rows in numbers for row in rows.tolist()]
             with closing(pool.run(samples, self._decoded.preprocessing)) as results:
                 for rows in numbers:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,6 +16,7 @@ import torch
 
 from gasdet.cachedir import cache_dir
 from gasdet.errors import DataError, RunError, UsageError
+from gasdet.evaluation.decode_cache import CacheCounts
 from gasdet.evaluation.pipeline import DecodePool
 from gasdet.evaluation.processors import available_cpus
 from gasdet.evaluation.text import one_line
@@ -83,6 +83,9 @@ class Preparation:
     """Prepares the input of one stage after the other.
 
     With several processes the first one decodes and computes; the others wait and open what it left.
+
+    Attributes:
+        cache_counts: What the decode cache did so far, for all that was decoded.
     """
 
     def __init__(
@@ -104,6 +107,7 @@ class Preparation:
         self._progress = progress
         self._stored = stored
         self._usable = UsableSamples(folder, writes=processes.is_main)
+        self.cache_counts = CacheCounts()
         self._told: set[str] = set()
         self._features: tuple[dict[str, Any], list[FeatureSet]] | None = (
             None  # those of the stage before, and their key
@@ -233,21 +237,21 @@ class Preparation:
                 workers=self._options.worker_count,
                 decode_timeout=self._options.decode_timeout,
                 decode_cache=self._options.decode_cache,
+                cache_counts=self.cache_counts,
             )
 
         record = {"kind": "media", "preprocessing": trained.to_mapping(), "stored": parts[0].store is not None}
         inputs_of = (partial(inputs, training=True), partial(inputs, training=False))
         return self._assembled(recipe, parts, inputs_of, record, digests)
 
-    @contextmanager
-    def _pool(self) -> Iterator[DecodePool]:
-        """Decode processes; afterwards, what the user should know of the decode cache."""
+    def _pool(self) -> DecodePool:
         options = self._options
-        cache = options.decode_cache
-        with DecodePool(workers=options.worker_count, timeout=options.decode_timeout, cache=cache) as pool:
-            yield pool
-        for line in pool.cache_counts.lines(cache) if cache is not None else ():
-            self._tell(line)
+        return DecodePool(
+            workers=options.worker_count,
+            timeout=options.decode_timeout,
+            cache=options.decode_cache,
+            counts=self.cache_counts,
+        )
 
     def _decoded(self, samples: Sequence[Sample], preprocessing: Preprocessing) -> DecodedSet:
         """Samples decoded, once in a session for each preprocessing, of which the training part has its own or none."""

@@ -21,8 +21,8 @@ from gasdet.data.columns import roles_of
 from gasdet.data.labels import LABEL_WORDS, media_type_of_label
 from gasdet.data.names import printable
 from gasdet.errors import DataError, GasdetError, first_line
+from gasdet.media.digest import digest
 from gasdet.training.decoded_store import Failure
-from gasdet.training.duplicates import digest
 from gasdet.training.features import FeatureSet
 from gasdet.types import Locator, LocatorKind, MediaType, Modality, Reason, Sample
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from gasdet.atomic_files import locked, remove_pending, write_atomically, write_json
 from gasdet.data import Dataset
+from gasdet.evaluation.decode_cache import holding
 from gasdet.evaluation.environment import environment
 from gasdet.evaluation.finished import read_json
 from gasdet.evaluation.processors import share_processors
@@ -171,8 +172,10 @@ class _Training:
             self._record = self._begin(stored, asked)
         self._tell(split, counts)
         preparation = Preparation(spec, chosen, split, options, self._processes, self._progress, self._out, data.stored)
-        with self._resumable():
+        with self._resumable(preparation), holding(options.decode_cache):  # one job for all that is decoded
             prepared, results = self._stages(chosen, start, preparation, asked, ancestry)
+        if options.decode_cache is not None:
+            self._progress.note(preparation.cache_counts.line(options.decode_cache))
         for told, counted in zip(results, counts, strict=True):
             told["parameters"] = dataclasses.asdict(counted)
         if not self._processes.is_main:
@@ -274,8 +277,8 @@ class _Training:
                 self._rows[name] = SampleRow(name, prepared.digests.get(name), part)
 
     @contextmanager
-    def _resumable(self) -> Iterator[None]:
-        """Say how an interrupted training goes on, and record how long its session took."""
+    def _resumable(self, preparation: Preparation) -> Iterator[None]:
+        """Say how an interrupted training goes on, and record how long its session took and what the decode cache did."""
         try:
             yield
         except KeyboardInterrupt:
@@ -285,6 +288,8 @@ class _Training:
             raise
         finally:
             if self._processes.is_main:
+                if self._options.decode_cache is not None:
+                    self._record["sessions"][-1]["decode_cache"] = dataclasses.asdict(preparation.cache_counts)
                 self._record["sessions"][-1]["seconds"] = round(time.monotonic() - self._clock, 2)
                 write_json(self._out / TRAIN_NAME, self._record)
 

@@ -188,3 +188,77 @@ def test_a_finished_file_that_was_never_recorded_is_taken_as_it_is(
     assert copy_of(path) == copy
     assert len(server.log) == asked
     assert json.loads(manifest.read_text()) == stated
+
+
+@pytest.mark.parametrize(
+    "word", ["key", "keyword", "design", "author", "authority", "signal", "policyholder", "expiry"]
+)
+def test_a_parameter_that_only_sounds_like_a_signature_makes_another_data_set(catalogue: Catalogue, word: str) -> None:
+    def folder(query: str) -> str:
+        return identity_of(read_catalogue(catalogue(entry(f"https://host/get.zip?{query}")))[0]).folder
+
+    assert folder(f"{word}=real.zip") != folder(f"{word}=syn.zip")
+
+
+@pytest.mark.parametrize("word", ["X-Goog-Signature", "AWSAccessKeyId", "Key-Pair-Id", "SE", "skoid", "Access_Token"])
+def test_signatures_of_every_kind_make_no_other_data_set(catalogue: Catalogue, word: str) -> None:
+    def folder(query: str) -> str:
+        return identity_of(read_catalogue(catalogue(entry(f"https://host/get.zip?{query}")))[0]).folder
+
+    assert folder(f"{word}=a&part=1") == folder("part=1")
+
+
+@pytest.mark.parametrize("offline", [False, True])
+def test_two_addresses_that_would_share_a_folder_are_refused(
+    server: Server, catalogue: Catalogue, offline: bool
+) -> None:
+    where = f"{server.address}/x.zip?token="
+    path = catalogue(entry(f"{where}hush-1"), {**entry(f"{where}hush-2"), "name": "others"})
+    with pytest.raises(DataError, match=r"faces \(line \d+ of .*\) and others .* give both the same address") as caught:
+        local_copies(read_catalogue(path), offline=offline)
+    assert "hush" not in str(caught.value)
+    assert server.log == []
+    same = catalogue(entry(f"{where}1", include_paths="a"), entry(f"{where}1", include_paths="b"))
+    assert len({identity_of(one).folder for one in read_catalogue(same)}) == 1
+
+
+@pytest.mark.parametrize("where", ["/deny/${MY_SECRET}/x.zip", "/none/${MY_SECRET}/", "/none/${MY_SECRET}.zip"])
+def test_a_variable_in_a_path_is_never_said(
+    server: Server, catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    monkeypatch.setenv("MY_SECRET", "path-hush")
+    server.files["/deny/path-hush/x.zip"] = Served(b"", acts=[403] * 9)
+    with pytest.raises(FetchError) as caught:
+        copy_of(catalogue(entry(server.address + where)))
+    assert "hush" not in str(caught.value)
+    assert "MY_SECRET" in str(caught.value)
+    assert any("path-hush" in request.path for request in server.log)
+
+
+def test_a_variable_is_no_part_of_a_file_name(
+    server: Server, catalogue: Catalogue, zipped: Zipped, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("MY_SECRET", "path-hush")
+    server.files["/path-hush.zip"] = Served(zipped(1, 3))
+    path = catalogue(entry(f"{server.address}/${{MY_SECRET}}.zip"))
+    assert names_at(copy_of(path).path) == ["MY_SECRET.zip"]
+    written = list((tmp_path / "downloads").rglob("*"))
+    told = "".join(map(str, written)) + "".join(p.read_text("latin-1") for p in written if p.is_file())
+    assert "hush" not in told
+    monkeypatch.delenv("MY_SECRET")
+    with pytest.raises(FetchError, match="needs MY_SECRET, which is not set"):
+        copy_of(catalogue(entry(f"{server.address}/other/${{MY_SECRET}}.zip")))
+
+
+def test_a_port_that_is_none_after_all_is_a_sentence_and_stops_no_other(
+    server: Server, catalogue: Catalogue, zipped: Zipped, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from gasdet.data.remote.tasks import download
+
+    monkeypatch.setenv("MY_PORT", "87hush65")
+    server.files["/x.zip"] = Served(zipped(1, 3))
+    path = catalogue(entry("http://h:${MY_PORT}/x.zip"), {**entry(f"{server.address}/x.zip"), "name": "good"})
+    told = {one.name: one.error for one in download([path])}
+    assert told["good"] == ""
+    assert "the port a number" in told["faces"]
+    assert "hush" not in told["faces"]

@@ -14,7 +14,7 @@ def spec(name: str, kind: Any = "number") -> PropertySpec:
     return PropertySpec(name, kind, "px" if kind == "number" else "", f"About {name}.", "crop", f"Crop {name}.")
 
 
-def sample(index: int, label: int, group: object = None, dataset: str = "data") -> Sample:
+def sample(index: int, label: int, group: object = None, dataset: str = "data", pair: str = "") -> Sample:
     return Sample(
         sample_id=f"{index:032x}",
         dataset=dataset,
@@ -23,6 +23,7 @@ def sample(index: int, label: int, group: object = None, dataset: str = "data") 
         modality=Modality.IMAGE,
         media_type=MediaType.SYNTHETIC if label else MediaType.REAL,
         group=f"{index}" if group is None else f"g{group}",
+        pair=pair,
     )
 
 
@@ -31,6 +32,8 @@ def table(
     columns: Mapping[str, Sequence[Any]],
     *,
     groups: Sequence[object] | None = None,
+    pairs: Sequence[str] | None = None,
+    contents: Sequence[bytes] | None = None,
     order: Sequence[int] | None = None,
 ) -> PropertyTable:
     """Columns of bool are flags, of str categories, others numbers; None is missing. ``order``: how rows are added."""
@@ -40,6 +43,7 @@ def table(
         kinds[name] = "flag" if isinstance(first, bool) else "category" if isinstance(first, str) else "number"
     builder = TableBuilder(Modality.IMAGE, [spec(name, kind) for name, kind in kinds.items()])
     for row in range(len(labels)) if order is None else order:
-        own = sample(row, labels[row], None if groups is None else groups[row])
-        builder.add(own, {name: values[row] for name, values in columns.items()})
+        own = sample(row, labels[row], None if groups is None else groups[row], pair=pairs[row] if pairs else "")
+        properties = {name: values[row] for name, values in columns.items()}
+        builder.add(own, properties, contents[row] if contents else None)
     return builder.table()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import zipfile
 from pathlib import Path
@@ -13,7 +14,7 @@ from PIL import Image
 
 from gasdet.errors import MediaError
 from gasdet.evaluation.pipeline import DecodePool
-from gasdet.inspection.auditing.probe import PROBE, probe_sample
+from gasdet.inspection.auditing.probe import CONTENT, PROBE, probe_sample
 from gasdet.media import MediaLimits
 from gasdet.media.properties import properties_of
 from gasdet.types import Locator, MediaType, Modality, Preprocessing, Reason, Sample
@@ -43,7 +44,8 @@ def test_files_members_and_rows_have_the_properties_of_their_content(tmp_path: P
     for extension, locator in places.items():
         decoded = probe_sample(locator, IMAGE, MediaLimits())
         assert decoded.array.size == 0
-        assert decoded.facts == {**properties_of(data, Modality.IMAGE), "extension": extension}
+        content = hashlib.sha256(data).digest()[:16]
+        assert decoded.facts == {**properties_of(data, Modality.IMAGE), "extension": extension, CONTENT: content}
 
 
 @pytest.mark.parametrize(("shortcut", "name"), [("size", "width"), ("quality", "jpeg_quality"), ("exif", "exif")])

@@ -18,6 +18,7 @@ def obey(locator: Locator, preprocessing: Preprocessing, limits: MediaLimits) ->
     facts = {
         "name": locator.path,
         "modality": preprocessing.modality.value,
+        "equalise": preprocessing.equalise,
         "limit": limits.max_pixels,
         "pid": os.getpid(),
     }

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from gasdet.equalise_profiles import NEWEST, PROFILES
-from gasdet.media.equalising.recording import SILENCE_DB
+from gasdet.media.equalising.recording import MOST_GAIN_DB, SHORTEST_SECONDS, SILENCE_DB
 
 
 @pytest.fixture(scope="module")
@@ -26,3 +26,5 @@ def test_every_key_is_documented_with_its_number(text: str) -> None:
 def test_every_profile_is_named(text: str) -> None:
     assert all(f"`{name}`" in text for name in (*NEWEST, *PROFILES))
     assert f"{SILENCE_DB:.0f} dB or more below the loudest 20 ms" in text
+    assert f"by {MOST_GAIN_DB:.0f} dB at most" in text
+    assert f"Less than {SHORTEST_SECONDS} s of sound is an error" in text

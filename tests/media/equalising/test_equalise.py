@@ -220,6 +220,58 @@ def test_silence_is_taken_away_by_the_millisecond() -> None:
     assert np.array_equal(without_silence(np.zeros(30), rate), np.zeros(30))
 
 
+def wave(samples: Any, rate: int = 16000) -> bytes:
+    file = io.BytesIO()
+    soundfile.write(file, samples, rate, format="WAV", subtype="PCM_16")
+    return file.getvalue()
+
+
+def level_of_pauses(content: bytes) -> float:
+    """The quietest tenth of 10 ms each, in dB below full scale."""
+    rate, _, _, samples = facts_of_sound(content)
+    frames = samples[: len(samples) // (rate // 100) * (rate // 100)].reshape(-1, rate // 100)
+    return float(10 * np.log10(np.quantile((frames**2).mean(axis=1), 0.1)))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_how_much_silence_there_was_does_not_stay_in_the_pauses(seed: int) -> None:
+    """The mean of a sound is not 0; less of it is left in everything's mean the more silence there is."""
+    rng = np.random.default_rng(seed)
+    rate = 16000
+    loud = 0.2 * rng.standard_normal(rate) + 0.001
+    sound = np.concatenate([loud, np.zeros(rate), loud[::-1]])
+    levels = []
+    for seconds in (0.0, 0.5, 1.5):
+        samples = np.concatenate([np.zeros(round(seconds * rate)), sound])
+        samples = samples + 1e-4 * rng.standard_normal(len(samples))
+        levels.append(level_of_pauses(equalise(wave(samples), Modality.AUDIO, "standard")))
+    assert np.ptp(levels) < 0.3
+
+
+@pytest.mark.parametrize("samples", [[0.5], [0.0] * 1000, [*np.sin(np.arange(1400)), *[0.0] * 16000]])
+def test_hardly_any_sound_is_not_made_into_a_recording(samples: list[float]) -> None:
+    with pytest.raises(MediaError, match=r"must have 0\.1 s") as raised:
+        equalise(wave(samples), Modality.AUDIO, "standard")
+    assert raised.value.reason is Reason.NO_SAMPLES
+    assert decode(wave(samples), Preprocessing(Modality.AUDIO)).array.size, "without equalising it is a recording"
+
+
+def test_a_tenth_of_a_second_is_enough() -> None:
+    made = equalised(wave(np.sin(np.arange(1700))), Modality.AUDIO, "standard")
+    assert made.notes == ("0.11 s of sound repeated to equalise a short recording",)
+
+
+def test_what_channels_leave_of_each_other_is_not_made_a_recording() -> None:
+    sound = 0.3 * np.random.default_rng(0).standard_normal(7 * 16000)
+    made = equalised(wave(np.stack([sound, -sound + 2e-5], axis=1)), Modality.AUDIO, "standard")
+    assert any("dB too quiet to equalise: amplified by 40 dB and no more" in note for note in made.notes)
+    samples = facts_of_sound(made.content)[3]
+    assert 20 * np.log10(np.sqrt((samples**2).mean())) < -45
+    quiet = equalised(wave(0.002 * sound), Modality.AUDIO, "standard")  # 64 dB below full scale
+    assert quiet.notes == ()
+    assert 20 * np.log10(np.sqrt((facts_of_sound(quiet.content)[3] ** 2).mean())) == pytest.approx(-26, abs=1)
+
+
 def test_what_recordings_lack_is_noted() -> None:
     short = equalised(sound_file(16000, 2), Modality.AUDIO, "standard")
     assert short.notes == ("2.00 s of sound repeated to equalise a short recording",)

@@ -14,6 +14,7 @@ import simplejpeg
 from PIL import Image
 
 from gasdet.media.properties import properties_of
+from gasdet.media.properties.jpeg_header import read_jpeg_header
 from gasdet.types import Modality
 
 from ..conftest import encoded, picture
@@ -86,6 +87,25 @@ def test_the_typical_huffman_tables_are_known_whoever_wrote_them() -> None:
     for optimised in (False, True):
         data = cv2.imencode(".jpg", picture(), [cv2.IMWRITE_JPEG_OPTIMIZE, int(optimised)])[1].tobytes()
         assert of(data)["jpeg_optimised"] is optimised
+
+
+@pytest.mark.parametrize("quality", [30, 75, 95])
+def test_only_chrominance_is_read_as_chrominance(quality: int) -> None:
+    """CMYK and RGB have one table for all components; YCCK (Adobe's) and the usual colours have two."""
+    image = Image.fromarray(picture())
+    files = {
+        "cmyk": encoded(image.convert("CMYK"), "JPEG", quality=quality),
+        "rgb": encoded(image, "JPEG", quality=quality, keep_rgb=True),
+        "colour": encoded(image, "JPEG", quality=quality),
+    }
+    components = {
+        name: [part[2] for part in read_jpeg_header(io.BytesIO(data)).sampling] for name, data in files.items()
+    }
+    assert components == {"cmyk": [0, 0, 0, 0], "rgb": [0, 0, 0], "colour": [0, 1, 1]}
+    found = {name: of(data) for name, data in files.items()}
+    assert {name: (one["jpeg_quality"], one["jpeg_fit"]) for name, one in found.items()} == dict.fromkeys(
+        files, (quality, 0)
+    )
 
 
 def test_a_jpeg_with_tables_of_16_bits() -> None:

@@ -11,6 +11,7 @@ import click
 from gasdet.cli import options, text
 from gasdet.cli.group import INTERRUPTED
 from gasdet.cli.progress import progress
+from gasdet.equalise_profiles import NEWEST, PROFILES
 
 if TYPE_CHECKING:
     from gasdet.inspection.auditing import Audit
@@ -20,7 +21,7 @@ PIPE_COLUMNS = 120
 
 
 @click.command("audit")
-@click.argument("data", nargs=-1, required=True)
+@click.argument("data", nargs=-1, metavar="DATA...")
 @click.option("--split", metavar="NAME", help="Only this split. Default: of demo its test split, else everything.")
 @options.data_options
 @options.catalogue_options
@@ -78,7 +79,6 @@ def command(
     limit: int | None,
     categories: tuple[str, ...],
     modality: str | None,
-    provenance: str | None,
     mode: Literal["debug", "small", "full"],
     seed: int,
     equalise: str | None,
@@ -100,6 +100,7 @@ def command(
     """
     from gasdet.api.auditing import audit
 
+    _check_data(data, equalise)
     sink = progress()
     try:
         found = audit(
@@ -108,7 +109,6 @@ def command(
             datasets=datasets,
             categories=categories,
             modality=modality,
-            provenance=provenance,
             mode=mode,
             limit=limit,
             seed=seed,
@@ -134,6 +134,21 @@ def command(
         if path is not None:
             click.echo(f"{what}: {text.shown(str(path))}", err=True)
     ctx.exit(1 if fail_on is not None and _fails(found, fail_on) else 0)
+
+
+def _check_data(data: tuple[str, ...], equalise: str | None) -> None:
+    """Tell ``--equalise photos/`` from a missing argument: the option takes what follows it for its profile.
+
+    Raises:
+        UsageError: There is no DATA, or it went to the option.
+    """
+    named = equalise is None or equalise.partition(":")[0].strip() in (*NEWEST, *PROFILES)
+    if not named and (not data or Path(equalise or "").exists()):
+        raise click.UsageError(
+            f"--equalise took {equalise!r} for its profile; name DATA before it, or the profile with it: --equalise=standard."
+        )
+    if not data:
+        raise click.UsageError("Missing argument 'DATA...'.")
 
 
 def _fails(found: Audit, fail_on: str) -> bool:

@@ -65,7 +65,6 @@ def command(
     limit: int | None,
     categories: tuple[str, ...],
     modality: str | None,
-    provenance: str | None,
     near_distance: int,
     no_near: bool,
     fail_on: tuple[str, ...],
@@ -77,8 +76,9 @@ def command(
 ) -> None:
     """Decode all of DATA and report damage, duplicates and leaks.
 
-    Found are files that are missing, unreadable, truncated or have the wrong extension; exact and near duplicates, also
-    across splits and across real and synthetic; groups and pairs that lie in several splits. Private holdouts are not taken.
+    Found are files that are missing, unreadable, truncated, damaged or have the wrong extension, and archives among them;
+    exact and near duplicates, also across splits and across real and synthetic; groups and pairs that lie in several splits.
+    Private holdouts are not taken.
 
     Exit code: 0 nothing serious, 1 failed or something serious found, 2 wrong use, 130 interrupted.
     """
@@ -92,7 +92,6 @@ def command(
             datasets=datasets,
             categories=categories,
             modality=modality,
-            provenance=provenance,
             limit=limit,
             near_distance=None if no_near else near_distance,
             fail_on=list(fail_on) or None,
@@ -123,7 +122,7 @@ def _lines(report: CheckReport, columns: int | None) -> list[str]:
 
     about = report.to_mapping()
     told = [f"{report.samples:,} samples", f"{report.decoded:,} decoded"]
-    told += [f"{count:,} {word}" for count, word in ((report.failed, "not"), (report.skipped, "skipped")) if count]
+    told += [f"{count:,} {word}" for count, word in ((report.failed, "failed"), (report.skipped, "skipped")) if count]
     lines = text.paragraph(text.shown(f"{report.data}: {', '.join(told)}."), columns)
     for note in report.notes:
         lines += text.paragraph(text.shown(note), columns, "", "  ")

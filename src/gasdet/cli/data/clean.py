@@ -25,15 +25,25 @@ if TYPE_CHECKING:
 )
 @click.option("--dry-run", is_flag=True, help="Show what would go, and remove nothing.")
 @options.data_dir_option
+@click.option(
+    "--decode-cache",
+    "decode_caches",
+    type=click.Path(file_okay=False, path_type=Path),
+    multiple=True,
+    metavar="DIR",
+    help="A decode cache of your own, which counts and makes room too; repeatable.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
-def command(max_size: int, dry_run: bool, data_dir: Path | None, as_json: bool) -> None:
+def command(
+    max_size: int, dry_run: bool, data_dir: Path | None, decode_caches: tuple[Path, ...], as_json: bool
+) -> None:
     """Remove downloads and caches that were used longest ago, until the rest fits.
 
     What a running job uses stays, whatever its age.
     """
     from gasdet.data.remote.tasks import clean
 
-    cleaned = clean(max_size, data_dir=data_dir, dry_run=dry_run)
+    cleaned = clean(max_size, data_dir=data_dir, decode_caches=decode_caches, dry_run=dry_run)
     if as_json:
         document = {
             "dry_run": dry_run,

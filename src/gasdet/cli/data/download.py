@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -27,9 +26,12 @@ if TYPE_CHECKING:
     show_default=True,
     help="debug and small fetch only as many archives or tables as hold enough samples.",
 )
-@click.option("--dry-run", is_flag=True, help="Show the sizes and fetch nothing.")
+@click.option("--dry-run", is_flag=True, help="Show the sizes, and fetch, write and remove nothing.")
 @click.option(
     "--update", is_flag=True, help="Take what the sources list now; else a data set stays at its first listing."
+)
+@click.option(
+    "--repair", is_flag=True, help="Read what is here, and fetch again what is not as it was when it was fetched."
 )
 @click.option(
     "--concurrent", type=click.IntRange(min=1), default=4, show_default=True, metavar="N", help="Files at once."
@@ -55,9 +57,13 @@ def command(
     """
     from gasdet.data.remote.tasks import download
 
+    told: list[Planned] = []
+
     def show(plan: list[Planned]) -> None:
+        told.extend(plan)
         if not as_json:
-            _show(plan, chosen["data_dir"])
+            _show(plan)
+            _show_errors(plan)
 
     plan = download(catalogues, dry_run=dry_run, planned=show, progress=progress(), **chosen)
     if as_json:
@@ -65,12 +71,14 @@ def command(
     elif not plan:
         click.echo("Nothing to fetch: all data sets that are asked for are local.")
     elif not dry_run and any(not one.error for one in plan):
-        click.echo(f"All here: {size_text(sum({one.path: one.bytes for one in plan}.values()))}.")
+        click.echo(f"All here: {size_text(sum(one.own_bytes for one in plan))}.")
+    if not as_json:
+        _show_errors([one for one in plan if one not in told])
     if any(one.error for one in plan):
         context.exit(1)
 
 
-def _show(plan: list[Planned], folder: Path | None) -> None:
+def _show(plan: list[Planned]) -> None:
     rows = [
         [
             text.shown(one.name),
@@ -86,11 +94,14 @@ def _show(plan: list[Planned], folder: Path | None) -> None:
     headers = ("DATA SET", "SOURCE", "LOCATION", "REVISION", "FILES", "SIZE", "TO FETCH")
     if rows:
         click.echo("\n".join(text.table(headers, rows, text.width())))
-    missing = sum({(one.path, one.name): one.missing_bytes for one in plan}.values())
-    most = sum({(one.path, one.name): one.most_bytes for one in plan}.values())
+    missing = sum(one.own_missing_bytes for one in plan)
+    most = sum(one.own_most_bytes for one in plan)
     if rows:
         more = f", at most {size_text(most)}" if most > missing else ""
         click.echo(f"\nTo fetch: {size_text(missing)}{more}.")
+
+
+def _show_errors(plan: list[Planned]) -> None:
     for one in plan:
         if one.error:
             click.echo(f"{text.shown(one.name)}: {text.shown(one.error)}", err=True)

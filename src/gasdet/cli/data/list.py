@@ -41,7 +41,6 @@ def command(
     datasets: tuple[str, ...],
     categories: tuple[str, ...],
     modality: str | None,
-    provenance: str | None,
     as_json: bool,
 ) -> None:
     """Show the data sets of a catalogue.
@@ -50,9 +49,7 @@ def command(
     server is asked. HERE says which data are on this machine; AT MOST is the most samples that the catalogue takes. Columns
     in which no data set has anything are left out.
     """
-    listed = list_catalogue(
-        catalogue, datasets=datasets, categories=categories, modality=modality, provenance=provenance
-    )
+    listed = list_catalogue(catalogue, datasets=datasets, categories=categories, modality=modality)
     if as_json:
         text.echo_json({"catalogue": catalogue, "datasets": [dataset.to_json() for dataset in listed]})
         return

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     "them; repeatable. Default: those that it would run with, or the detector's own preprocessing.",
 )
 @options.base_option
-@options.decode_cache_option
+@options.decode_cache_option("decode-cache in gasdet's cache folder")
 @click.option("--split", metavar="NAME", help="Only this split. Default: test for demo, everything for other data.")
 @options.data_options
 @options.catalogue_options
@@ -76,7 +76,6 @@ def command(
     limit: int | None,
     categories: tuple[str, ...],
     modality: str | None,
-    provenance: str | None,
     total: int | None,
     seed: int,
     mode: Literal["debug", "small", "full"],
@@ -111,7 +110,6 @@ def command(
             datasets=datasets,
             categories=categories,
             modality=modality,
-            provenance=provenance,
             mode=mode,
             limit=limit,
             total=total,
@@ -134,9 +132,9 @@ def command(
 def _lines(done: Preprocessed) -> list[str]:
     rows = []
     for part in done.filled:
-        counts = [part.samples, part.counts.stored, part.counts.hits, part.counts.refused, sum(part.errors.values())]
+        counts = [part.samples, part.counts.stored, part.counts.hits, part.counts.not_kept, sum(part.errors.values())]
         rows.append([", ".join(part.detectors), *(f"{count:,}" for count in counts)])
-    headers = ["Detectors", "Samples", "Decoded", "There before", "No room", "Errors"]
+    headers = ["Detectors", "Samples", "Decoded", "There before", "Not kept", "Errors"]
     lines = text.table(headers, rows, text.width())
     errors = [f"{reason} {count:,}" for part in done.filled for reason, count in part.errors.items()]
     lines += [f"Errors: {', '.join(errors)}; they are found again by each run."] if errors else []

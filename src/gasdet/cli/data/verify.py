@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 MOST_SHOWN = 20
 """Findings of a data set that are shown; --json has them all."""
 
+_MENDED = ("missing", "short", "corrupt")
+
 
 @click.command("verify")
 @click.argument("catalogues", nargs=-1, metavar="[CATALOGUE...]")
@@ -81,3 +83,5 @@ def _show(results: list[tuple[str, Verified]]) -> None:
             click.echo(f"{text.shown(name)}: {finding.trouble}: {file}{text.shown(finding.message)}")
         if len(state.findings) > MOST_SHOWN:
             click.echo(f"{text.shown(name)}: and {len(state.findings) - MOST_SHOWN:,} more (--json has them all)")
+    if any(finding.trouble in _MENDED for _, state in results for finding in state.findings):
+        click.echo("'gasdet data download CATALOGUE --repair' fetches again what is missing, short or corrupt.")

@@ -12,22 +12,18 @@ from typing import Any
 
 from gasdet.data.catalogue import CatalogueEntry
 from gasdet.data.names import printable
-from gasdet.data.remote.choosing import Choice, choose, enough, samples_in, selection_key, wanted_in
+from gasdet.data.remote.choosing import selection_key, wanted_in
 from gasdet.data.remote.fetching import Job, fetch_jobs
 from gasdet.data.remote.files import Found, Source
+from gasdet.data.remote.manifest import read_manifest
 from gasdet.data.remote.patience import Patience
-from gasdet.data.remote.places import REMOTE, identity_of, source_of
-from gasdet.data.remote.store import (
-    DatasetFolder,
-    Manifest,
-    data_dir,
-    is_unfinished,
-    missing_files,
-    names_on_disk,
-    read_manifest,
-)
-from gasdet.errors import DataError, FetchError, GasdetError
+from gasdet.data.remote.places import REMOTE, identity_of, refuse_mixed, source_of
+from gasdet.data.remote.store import DatasetFolder, data_dir, missing_files
+from gasdet.data.remote.wanted import Wanted, chosen, damaged, drop_damaged, known, recovered, remember, settle
+from gasdet.errors import DataError, FetchError, GasdetError, about_lines
 from gasdet.progress import ProgressSink, Silent
+
+__all__ = ["Downloader", "Limits", "Wanted", "is_at_hand", "known", "remember"]
 
 KEEP_FREE = 256 << 20
 """Bytes that a download leaves free on the disk."""
@@ -46,55 +42,6 @@ class Limits:
     patience: Patience = field(default_factory=Patience)
 
 
-@dataclass(slots=True)
-class Wanted:
-    """One entry on its way.
-
-    Attributes:
-        entry: Of the catalogue.
-        folder: Its data set's.
-        manifest: As last read or written.
-        key: Of its selection.
-        choice: What it takes.
-        names: The files it takes, as far as known: all of them where ``settled``.
-        settled: Whether ``names`` is final; else further archives or tables may be needed.
-        missing: Those of ``names`` that are not here.
-    """
-
-    entry: CatalogueEntry
-    folder: DatasetFolder
-    manifest: Manifest
-    key: str
-    choice: Choice
-    names: list[str] = field(default_factory=list)
-    settled: bool = False
-    missing: list[str] = field(default_factory=list)
-    held: list[tuple[int, int]] = field(default_factory=list)
-
-    def size_of(self, names: Sequence[str]) -> int:
-        """Bytes of files, as far as the source says."""
-        return sum(self.manifest.files[name].size or 0 for name in names if name in self.manifest.files)
-
-    def look(self) -> None:
-        """See what is here now."""
-        self.missing = self.folder.missing(self.names, self.manifest)
-
-
-def known(entry: CatalogueEntry, wanted: int | None, root: Path) -> Wanted | None:
-    """What is known of an entry without a network: None where its data set was never listed."""
-    identity = identity_of(entry)
-    if read_manifest(root / identity.folder) is None:
-        return None
-    folder = DatasetFolder(root, identity)
-    manifest = folder.manifest()
-    if not manifest.files:
-        return None
-    one = _chosen(entry, folder, manifest, wanted)
-    while not (one.settled or one.missing):
-        _settle(one)
-    return one
-
-
 def is_at_hand(entry: CatalogueEntry) -> bool:
     """Whether an entry's data are on this machine: a local path that exists, or a download that is complete for some mode."""
     if entry.source == "local":
@@ -110,17 +57,6 @@ def is_at_hand(entry: CatalogueEntry) -> bool:
     return any(not missing_files(folder, names, manifest) for names in taken)
 
 
-def _chosen(entry: CatalogueEntry, folder: DatasetFolder, manifest: Manifest, wanted: int | None) -> Wanted:
-    choice = choose(manifest.files, entry, wanted)
-    key = selection_key(entry, wanted)
-    on_its_way = Wanted(entry, folder, manifest, key, choice)
-    names = manifest.selections.get(key)
-    on_its_way.settled = names is not None or not choice.one_by_one
-    on_its_way.names = [*choice.fixed, *choice.one_by_one[:1]] if names is None else names
-    on_its_way.look()
-    return on_its_way
-
-
 class Downloader:
     """Lists, sizes up and fetches the data of several entries.
 
@@ -130,6 +66,7 @@ class Downloader:
         root: The download folder.
         limits: How to go about it.
         update: List anew what was listed before.
+        repair: Read what is here, and fetch again what has another content than when it was fetched.
         tolerant: Go on without entries that cannot be listed; they stand in ``failed``.
         progress: Told of bytes; no name is.
     """
@@ -142,6 +79,7 @@ class Downloader:
         limits: Limits | None = None,
         *,
         update: bool = False,
+        repair: bool = False,
         tolerant: bool = False,
         progress: ProgressSink | None = None,
     ) -> None:
@@ -150,25 +88,29 @@ class Downloader:
         self.progress = progress or Silent()
         self.on_their_way: list[Wanted] = []
         self.failed: list[tuple[CatalogueEntry, GasdetError]] = []
-        self._tolerant = tolerant
+        self._tolerant, self._repair = tolerant, repair
         self._sources: dict[str, Source] = {}
+        self._listed: dict[str, Found] = {}
+        self._damaged: dict[str, list[str]] = {}
+        self._reading = asyncio.Lock()
 
     def plan(self) -> list[Wanted]:
-        """List every data set that is not listed yet, and say what each entry takes and lacks.
+        """List every data set that is not listed yet, and say what each entry takes and lacks. Writes and removes nothing.
 
         Raises:
             FetchError: A source says no, or cannot be reached.
-            DataError: Nothing is left of an entry's files, or the folder cannot be written.
+            DataError: Nothing is left of an entry's files.
         """
-        _run(self._closing(self._plan()))
+        _run(self._closing(self._plan(writing=False)))
         return self.on_their_way
 
     def fetch(self) -> list[Wanted]:
-        """Plan, and fetch what is missing.
+        """Plan, and fetch what is missing. What an earlier plan has listed is not listed again.
 
         Raises:
             FetchError: Some files cannot be had; what has arrived stays, and the same call goes on from there.
-            DataError: The disk cannot take it, or an archive or table that arrived cannot be read.
+            DataError: The disk cannot take it, an archive or table that arrived cannot be read, or files must be replaced that
+                another process uses.
         """
         _run(self._closing(self._fetch()))
         return self.on_their_way
@@ -181,13 +123,15 @@ class Downloader:
                 await source.close()
             self._sources = {}
 
-    async def _plan(self) -> None:
+    async def _plan(self, *, writing: bool) -> None:
+        refuse_mixed([entry for entry in self.entries if entry.source in REMOTE])
         gate = asyncio.Semaphore(self.limits.concurrent)
 
         async def planned(entry: CatalogueEntry) -> Wanted | None:
             async with gate:
                 try:
-                    return await self._planned(entry)
+                    with about_lines("away", entry.line):
+                        return await self._planned(entry, writing=writing)
                 except (FetchError, DataError) as error:
                     if not self._tolerant:
                         raise
@@ -198,7 +142,8 @@ class Downloader:
         groups: dict[str, list[CatalogueEntry]] = {}
         for entry in self.entries:
             try:
-                groups.setdefault(identity_of(entry).folder, []).append(entry)
+                with about_lines("away", entry.line):
+                    groups.setdefault(identity_of(entry).folder, []).append(entry)
             except DataError as error:
                 if not self._tolerant:
                     raise
@@ -217,21 +162,41 @@ class Downloader:
         by_entry = {id(one.entry): one for result in results for one in result}
         self.on_their_way = [by_entry[id(entry)] for entry in self.entries if id(entry) in by_entry]
 
-    async def _planned(self, entry: CatalogueEntry) -> Wanted:
+    async def _planned(self, entry: CatalogueEntry, *, writing: bool) -> Wanted:
         identity = identity_of(entry)
-        folder = DatasetFolder(self.root, identity)
+        folder = DatasetFolder(self.root, identity, held=writing)
         manifest = folder.manifest()
-        listed_now = identity.folder in self._sources
-        if not manifest.files or (self.update and not listed_now):
-            source = self._source(entry, "")
-            found = await source.find()
+        if manifest.files:
+            manifest = await asyncio.to_thread(recovered, folder, manifest)
+        if not manifest.files or self.update:
+            found = await self._found(entry)
+            if writing:
+                manifest = await asyncio.to_thread(folder.renew, found, anew=self.update)
+            else:
+                manifest.take(found)
+        if self._repair:
+            async with self._reading:  # one after the other, for the disk and for the progress
+                if identity.folder not in self._damaged:
+                    self._damaged[identity.folder] = await asyncio.to_thread(damaged, folder, manifest, self.progress)
+            wrong = self._damaged[identity.folder]
+            if writing:
+                manifest = await asyncio.to_thread(folder.drop, wrong)
+                self._damaged[identity.folder] = []
+            else:
+                manifest.have = {name: fetched for name, fetched in manifest.have.items() if name not in wrong}
+        return chosen(entry, folder, manifest, self.wanted)
+
+    async def _found(self, entry: CatalogueEntry) -> Found:
+        """The listing of an entry's data set, asked for once."""
+        key = identity_of(entry).folder
+        if key not in self._listed:
+            found = await self._source(entry, "").find()
             if entry.sha256:
                 if len(found.files) > 1:
                     raise DataError(f"{entry.name} has {len(found.files)} files, and sha256 is for a single one.")
                 found = replace(found, files={n: replace(f, sha256=entry.sha256) for n, f in found.files.items()})
-            manifest = _taken(folder, found, anew=self.update)
-        manifest = await asyncio.to_thread(_recover, folder, manifest)
-        return _chosen(entry, folder, manifest, self.wanted)
+            self._listed[key] = found
+        return self._listed[key]
 
     def _source(self, entry: CatalogueEntry, revision: str) -> Source:
         key = identity_of(entry).folder
@@ -240,8 +205,10 @@ class Downloader:
         return self._sources[key]
 
     async def _fetch(self) -> None:
-        await self._plan()
+        await self._plan(writing=True)
         while True:
+            for one in self.on_their_way:
+                await asyncio.to_thread(drop_damaged, one)
             jobs = self._jobs()
             self.check_room()
             await fetch_jobs(jobs, self.limits.concurrent, self.limits.patience, self.progress)
@@ -249,7 +216,8 @@ class Downloader:
                 one.manifest = one.folder.manifest()
                 one.look()
                 if not one.settled:
-                    await asyncio.to_thread(_settle, one)
+                    with about_lines("unreadable", one.entry.line):
+                        await asyncio.to_thread(settle, one)
             if all(one.settled and not one.missing for one in self.on_their_way):
                 for one in self.on_their_way:
                     remember(one)
@@ -264,6 +232,7 @@ class Downloader:
                 if target not in jobs:
                     source = self._source(one.entry, one.manifest.revision)
                     jobs[target] = Job(source, one.manifest.files[name], target, one.folder)
+                jobs[target].lines.append(one.entry.line)
         return list(jobs.values())
 
     def check_room(self) -> None:
@@ -288,60 +257,6 @@ def check_room(root: Path, needed: int) -> None:
             f"{needed / 1e9:,.1f} GB are to be fetched into {printable(str(root))}, and {free / 1e9:,.1f} GB are free there; "
             "take less (--mode small, --datasets), free space (gasdet data clean), or set GASDET_DATA."
         )
-
-
-def _taken(folder: DatasetFolder, found: Found, *, anew: bool) -> Manifest:
-    """Record a listing; one that another process recorded meanwhile stays, unless it is to be renewed."""
-    gone: list[str] = []
-    manifest = folder.update(lambda m: gone.extend(m.take(found)) if anew or not m.files else None)
-    if gone:
-        folder.forget(gone)
-    return manifest
-
-
-def _settle(one: Wanted) -> None:
-    """Count what the archives and tables here hold; once that is enough the selection stands, else ask for one more."""
-    names = one.choice.one_by_one
-    have = names[: len(one.names) - len(one.choice.fixed)]
-    while len(one.held) < len(have):
-        one.held.append(samples_in(one.folder.files, have[len(one.held)], one.entry))
-    if enough(one.held, one.choice, one.entry.stated):
-        one.settled = True
-    else:
-        one.names = [*one.choice.fixed, *names[: len(have) + 1]]
-        one.look()
-
-
-def remember(one: Wanted) -> None:
-    """Write down what an entry takes, now that all of it is here."""
-    names = list(one.names)
-    if one.manifest.selections.get(one.key) == names:
-        return
-
-    def change(manifest: Manifest) -> None:
-        manifest.selections[one.key] = names
-
-    one.manifest = one.folder.update(change)
-
-
-def _recover(folder: DatasetFolder, manifest: Manifest) -> Manifest:
-    """Write down files that a killed process had finished and not recorded. They are whole, or had no final name."""
-    from gasdet.data.remote.fetching import hashed
-
-    lost = [
-        n for n in names_on_disk(folder.path) if n in manifest.files and n not in manifest.have and not is_unfinished(n)
-    ]
-    found = {}
-    for name in lost:
-        fetched = hashed(folder.file(name))
-        stated = manifest.files[name]
-        if (stated.sha256 and stated.sha256.lower() != fetched.sha256) or (
-            stated.pinned and stated.size != fetched.size
-        ):
-            folder.file(name).unlink(missing_ok=True)
-        else:
-            found[name] = fetched
-    return folder.update(lambda m: m.have.update(found)) if found else manifest
 
 
 def _run(work: Coroutine[Any, Any, None]) -> None:

@@ -7,14 +7,15 @@ import hashlib
 import time
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from gasdet.data.remote.files import RemoteFile, Source
+from gasdet.data.remote.manifest import Manifest
 from gasdet.data.remote.patience import Patience
-from gasdet.data.remote.store import DatasetFolder, Manifest
+from gasdet.data.remote.store import DatasetFolder
 from gasdet.data.remote.transfer import PART, Fetched, fetch_file
-from gasdet.errors import FetchError
+from gasdet.errors import FetchError, about_lines
 from gasdet.progress import ProgressSink
 
 _RECORD_EVERY_S = 5.0
@@ -32,6 +33,7 @@ class Job:
     file: RemoteFile
     target: Path
     folder: DatasetFolder
+    lines: list[int] = field(default_factory=list)
 
     def arrived(self) -> int:
         """Bytes of it that an earlier attempt left."""
@@ -53,6 +55,7 @@ async def fetch_jobs(jobs: Sequence[Job], concurrent: int, patience: Patience, p
     recorder = _Recorder()
     waiting = deque(jobs)
     errors: list[FetchError] = []
+    lines: list[int] = []
     received = _Received(progress)
 
     async def work() -> None:
@@ -62,11 +65,17 @@ async def fetch_jobs(jobs: Sequence[Job], concurrent: int, patience: Patience, p
                 fetched = await fetch_file(job.source, job.file, job.target, patience, received)
             except FetchError as error:
                 errors.append(error)
+                lines.extend(job.lines)
                 if len(errors) >= _MOST_FAILURES:
                     waiting.clear()
                 continue
             if fetched is None:
                 fetched = await asyncio.to_thread(hashed, job.target)
+                if not fits(fetched, job.file):
+                    errors.append(
+                        FetchError(f"{job.file.name} of {job.source.shown} is here, and not as its source states")
+                    )
+                    continue
             recorder.add(job, fetched)
 
     progress.start("downloading", sum(job.file.size or 0 for job in jobs), unit="bytes")
@@ -81,7 +90,8 @@ async def fetch_jobs(jobs: Sequence[Job], concurrent: int, patience: Patience, p
         progress.finish()
     if errors:
         more = f"; and {len(errors) - 1} more files failed" if len(errors) > 1 else ""
-        raise FetchError(f"{errors[0]}{more}; what has arrived is kept, and the same command goes on from there.")
+        with about_lines("away", *lines):
+            raise FetchError(f"{errors[0]}{more}; what has arrived is kept, and the same command goes on from there.")
 
 
 class _Received:
@@ -126,3 +136,10 @@ def hashed(path: Path) -> Fetched:
             digest.update(chunk)
             size += len(chunk)
     return Fetched(size, digest.hexdigest())
+
+
+def fits(fetched: Fetched, stated: RemoteFile) -> bool:
+    """Whether a file is what its source states, as far as it does."""
+    if stated.sha256 and stated.sha256.lower() != fetched.sha256:
+        return False
+    return not stated.pinned or stated.size == fetched.size

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
+from gasdet.data.addresses import without_secrets
 from gasdet.data.remote.files import MOST_FILES, Answer, Found, RemoteFile, checked_name
 from gasdet.data.remote.patience import Patience
 from gasdet.data.remote.secrets import said
@@ -36,11 +37,11 @@ class HubSource:
     def __init__(self, location: str, revision: str, patience: Patience) -> None:
         self._name = location.strip().strip("/")
         if not _NAME.fullmatch(self._name):
-            raise FetchError(f"{location!r} is no data set of the hub; write owner/name")
+            raise FetchError(f"{without_secrets(location)} is no data set of the hub; write owner/name")
         self._endpoint = os.environ.get("HF_ENDPOINT", "").rstrip("/") or "https://huggingface.co"
         self._revision = revision
         self._web = Web(patience)
-        self.shown = f"{self._name} at {self._endpoint}"
+        self.shown = f"{self._name} at {without_secrets(self._endpoint)}"
 
     async def find(self) -> Found:
         """All files of the commit that the revision means now."""
@@ -91,7 +92,10 @@ class HubSource:
         )
         token = get_token()
         headers = {"Authorization": f"Bearer {token}"} if token else {}
-        async with self._web.open(address, offset, "", headers) as answer:  # a commit's file has one version only
+        shown = without_secrets(address)
+        async with self._web.open(
+            address, offset, "", headers, shown=shown
+        ) as answer:  # a commit's file has one version
             answer.validator = self._revision
             yield answer
 

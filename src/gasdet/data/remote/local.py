@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from gasdet.data.catalogue import CatalogueEntry
+from gasdet.data.names import printable
 from gasdet.data.remote.choosing import wanted_in
 from gasdet.data.remote.downloading import Downloader, Limits, Wanted, known, remember
-from gasdet.data.remote.places import identity_of
+from gasdet.data.remote.places import refuse_mixed
 from gasdet.data.remote.store import DatasetFolder, data_dir
 from gasdet.data.sampling import Mode
-from gasdet.errors import DataError
+from gasdet.errors import DataError, about_lines
 from gasdet.progress import ProgressSink
 
 _HELD: dict[Path, DatasetFolder] = {}
@@ -63,6 +65,7 @@ def local_copies(
             ``offline`` is set and something is missing.
     """
     remote = [entry for entry in entries if entry.source != "local"]
+    refuse_mixed(remote)
     wanted = wanted_in(mode)
     fetched = _without_network(remote, wanted, mode) if offline else _all_here(remote, wanted)
     if fetched is None:
@@ -72,11 +75,12 @@ def local_copies(
 
 
 def _copy(one: Wanted) -> LocalCopy:
-    _HELD.setdefault(one.folder.path, one.folder)
     remember(one)
     short = [name for name in one.names if one.manifest.files[name].size is None]
     notes = (f"{len(short):,} files of a size that the source did not state",) if short else ()
-    return LocalCopy(one.folder.view(one.names, one.manifest), one.manifest.revision, notes)
+    path = one.folder.view(one.names, one.manifest)
+    _HELD.setdefault(path, one.folder)
+    return LocalCopy(path, one.manifest.revision, notes)
 
 
 def _all_here(entries: Sequence[CatalogueEntry], wanted: int | None) -> list[Wanted] | None:
@@ -95,19 +99,21 @@ def _without_network(entries: Sequence[CatalogueEntry], wanted: int | None, mode
     for entry in entries:
         one = known(entry, wanted, data_dir())
         if one is None:
-            lacking.append((entry, f"{entry.name} ({identity_of(entry).location}: nothing of it is here)"))
+            lacking.append((entry, f"{entry.name} ({entry.shown_location}: nothing of it is here)"))
         elif one.missing or not one.settled:
             more = "" if one.settled else ", and perhaps more"
             have = f"{len(one.missing):,} of {len(one.names):,} files, {one.size_of(one.missing) / 1e6:,.1f} MB{more}"
-            lacking.append((entry, f"{entry.name} ({identity_of(entry).location}: {have})"))
+            lacking.append((entry, f"{entry.name} ({entry.shown_location}: {have})"))
         else:
             found.append(one)
     if lacking:
         told = ", ".join(text for _, text in lacking[:_MOST_TOLD])
         more = f" and {len(lacking) - _MOST_TOLD} more" if len(lacking) > _MOST_TOLD else ""
         only = f" --datasets '{lacking[0][0].name}'" if len(lacking) == 1 else ""
-        how = f"gasdet data download CATALOGUE{only}" + (f" --mode {mode}" if mode != "full" else "")
-        raise DataError(
-            f"not on this machine, and nothing is fetched offline: {told}{more}; '{how}' fetches what is missing."
-        )
+        catalogues = dict.fromkeys(shlex.quote(printable(entry.catalogue or "CATALOGUE")) for entry, _ in lacking)
+        how = f"gasdet data download {' '.join(catalogues)}{only}" + (f" --mode {mode}" if mode != "full" else "")
+        with about_lines("away", *(entry.line for entry, _ in lacking)):
+            raise DataError(
+                f"not on this machine, and nothing is fetched offline: {told}{more}; '{how}' fetches what is missing."
+            )
     return found

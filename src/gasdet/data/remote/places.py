@@ -3,20 +3,38 @@
 from __future__ import annotations
 
 import hashlib
+import os
+from collections.abc import Sequence
 from urllib.parse import parse_qsl, urlsplit
 
+from gasdet.data.addresses import without_secrets
 from gasdet.data.catalogue import CatalogueEntry
 from gasdet.data.remote.files import Source
 from gasdet.data.remote.hub import HubSource
+from gasdet.data.remote.manifest import Identity
 from gasdet.data.remote.patience import Patience
 from gasdet.data.remote.s3 import S3Source
-from gasdet.data.remote.secrets import without_secrets
-from gasdet.data.remote.store import Identity
 from gasdet.data.remote.web import WebSource
-from gasdet.errors import DataError
+from gasdet.errors import DataError, about_lines
 
 REMOTE = ("huggingface", "s3", "http", "https")
-_SIGNATURE = ("x-amz-", "x-goog-", "awsaccesskeyid", "signature", "expires", "token", "key", "sig", "policy", "auth")
+_SIGNATURE_PREFIXES = ("x-amz-", "x-goog-")
+_SIGNATURE = frozenset(
+    [
+        *(
+            "awsaccesskeyid",
+            "googleaccessid",
+            "signature",
+            "expires",
+            "key-pair-id",
+            "policy",
+        ),  # S3 and GCS v2, CloudFront
+        *("sig", "se", "sp", "sv", "sr", "st", "spr", "sip", "si"),  # Azure's shared access signatures
+        *("skoid", "sktid", "skt", "ske", "sks", "skv", "saoid", "suoid", "scid", "sdd"),
+        *("token", "access_token"),
+    ]
+)
+"""Parameters of a query that say who may read and until when, and not what; in small letters."""
 
 
 def identity_of(entry: CatalogueEntry) -> Identity:
@@ -43,7 +61,30 @@ def identity_of(entry: CatalogueEntry) -> Identity:
 
 
 def _is_signature(parameter: str) -> bool:
-    return parameter.lower().startswith(_SIGNATURE[:2]) or any(word in parameter.lower() for word in _SIGNATURE[2:])
+    return parameter.lower().startswith(_SIGNATURE_PREFIXES) or parameter.lower() in _SIGNATURE
+
+
+def refuse_mixed(entries: Sequence[CatalogueEntry]) -> None:
+    """Refuse entries that are one data set by their addresses' visible parts and have different addresses all the same.
+
+    They would share one folder, and one would be read in the place of the other.
+
+    Raises:
+        DataError: There are such.
+    """
+    first: dict[str, tuple[CatalogueEntry, str]] = {}
+    for entry in entries:
+        if entry.source not in ("http", "https"):
+            continue
+        address = os.path.expandvars(entry.location.strip())
+        other, known = first.setdefault(identity_of(entry).folder, (entry, address))
+        if known != address:
+            with about_lines("twice", other.line, entry.line):
+                raise DataError(
+                    f"{other.name} (line {other.line} of its catalogue) and {entry.name} (line {entry.line}) have "
+                    "addresses that differ only in what counts as user, password or signature, so that they are one data "
+                    "set; give both the same address."
+                )
 
 
 def source_of(entry: CatalogueEntry, revision: str, patience: Patience) -> Source:

@@ -35,7 +35,7 @@ class S3Source:
         self._system: Any = None
         self._single = False
         if not self._bucket:
-            raise FetchError(f"{location!r} is no place in S3; write s3://bucket/prefix")
+            raise FetchError("an S3 location without a bucket; write s3://bucket/prefix")
 
     async def _connected(self) -> Any:
         if self._system is None:

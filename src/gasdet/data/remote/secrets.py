@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import re
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import quote
+
+from gasdet.data.addresses import VARIABLE, without_secrets
+from gasdet.errors import FetchError
 
 _SECRETS = (
     "HF_TOKEN",
@@ -17,22 +20,34 @@ _ADDRESS = re.compile(r"\b[a-zA-Z][a-zA-Z0-9+.-]*://[^\s'\"<>]+")
 _SHORTEST = 4
 
 
-def without_secrets(address: str) -> str:
-    """An address without user, password, query and fragment: what may be shown and recorded of it."""
-    try:
-        parts = urlsplit(address)
-        host = parts.netloc.rpartition("@")[2]
-        return urlunsplit((parts.scheme, host, parts.path, "", ""))
-    except ValueError:
-        return "an address that cannot be read"
+_EXPANDED: set[str] = set()
+"""Values of the environment that stand in addresses, and the same as addresses quote them."""
+
+
+def expanded(location: str) -> str:
+    """An address with the environment's values for ``${NAME}``, which no message says from now on.
+
+    Raises:
+        FetchError: One is not set.
+    """
+
+    def value_of(variable: re.Match[str]) -> str:
+        value = os.environ.get(variable[1])
+        if value is None:
+            raise FetchError(f"{without_secrets(location)} needs {variable[1]}, which is not set in the environment")
+        _EXPANDED.update((value, quote(value), quote(value, safe="")))
+        return value
+
+    return VARIABLE.sub(value_of, location)
 
 
 def redacted(text: str) -> str:
     """A message of a library with the addresses in it cut down and the values of token variables gone."""
     text = _ADDRESS.sub(lambda match: without_secrets(match[0]), text)
-    values = [value for name in _SECRETS if len(value := os.environ.get(name, "")) >= _SHORTEST]
+    values = [os.environ.get(name, "") for name in _SECRETS] + list(_EXPANDED)
     for value in sorted(values, key=len, reverse=True):
-        text = text.replace(value, "***")
+        if len(value) >= _SHORTEST:
+            text = text.replace(value, "***")
     return text
 
 

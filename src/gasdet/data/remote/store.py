@@ -2,36 +2,35 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
-import json
 import os
-import re
+import random
 import shutil
+import time
 import uuid
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from gasdet.atomic_files import write_json
+from gasdet.cache.folders import USED, CacheFolder, folders_below, hold, is_lock_of
 from gasdet.cachedir import cache_dir
 from gasdet.data.names import printable
-from gasdet.data.remote.files import Found, RemoteFile
+from gasdet.data.remote.files import Found
+from gasdet.data.remote.manifest import MANIFEST, Identity, Manifest, read_manifest
 from gasdet.data.remote.transfer import PART, Fetched
 from gasdet.errors import DataError
 
-_FORMAT = 1
-_MANIFEST = "manifest.json"
-_USED = ".used"
-"""Held, shared, by every process that uses a data set; its time of change is that of the last use."""
 _WRITING = ".writing"
 _FILES = "files"
 _VIEWS = "views"
-_REMOVING = ".removing-"
-_ODD = re.compile(r"[^A-Za-z0-9.]+")
+_READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
+_TRIES_ALONE = 30
+"""Some two seconds: two processes that update the same data at once get out of each other's way."""
 
 
 def data_dir() -> Path:
@@ -40,136 +39,176 @@ def data_dir() -> Path:
     return Path(own).expanduser().absolute() if own else cache_dir() / "datasets"
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """Which remote data set a folder is for. Holds no secret.
+class _Hold:
+    """A folder held against removal by this process, for as long as this object lives.
 
     Attributes:
-        source: ``huggingface``, ``s3`` or ``http``.
-        location: Without user, password and query.
-        variant: Digest of the parts of a query that are no signature; empty without them.
-        revision: As the catalogue asks for it.
-        sha256: As the catalogue states it.
+        descriptor: Of the lock; None where there is none to be had, in a folder that cannot be written.
+        writable: Whether the folder can be written.
     """
 
-    source: str
-    location: str
-    variant: str
-    revision: str
-    sha256: str
-
-    @property
-    def folder(self) -> str:
-        """A name that a person can read and that no other data set has."""
-        text = "\0".join((self.source, self.location, self.variant, self.revision, self.sha256))
-        digest = hashlib.sha256(text.encode()).hexdigest()[:12]
-        readable = _ODD.sub("-", self.location.partition("://")[2] or self.location).strip("-.")[:60]
-        return f"{self.source}-{readable}-{digest}"
+    def __init__(self, folder: Path) -> None:
+        self.descriptor, self.writable = _held(folder)
+        if self.descriptor is not None:
+            weakref.finalize(self, os.close, self.descriptor)
 
 
-@dataclass(slots=True)
-class Manifest:
-    """What a data set's folder says of itself.
-
-    Attributes:
-        source: Of the identity, as the next two.
-        location: Without anything secret.
-        asked: Revision as the catalogue asks for it.
-        revision: The commit that everything here belongs to; empty where the source has none.
-        files: Everything that the source listed.
-        have: What is here whole.
-        selections: What each way of reading the data set takes, in its order.
-    """
-
-    source: str = ""
-    location: str = ""
-    asked: str = ""
-    revision: str = ""
-    files: dict[str, RemoteFile] = field(default_factory=dict)
-    have: dict[str, Fetched] = field(default_factory=dict)
-    selections: dict[str, list[str]] = field(default_factory=dict)
-
-    def to_mapping(self) -> dict[str, Any]:
-        """As it is written."""
-        return {
-            "format": _FORMAT,
-            "source": self.source,
-            "location": self.location,
-            "asked_revision": self.asked,
-            "revision": self.revision,
-            "files": {name: self.files[name].to_mapping() for name in sorted(self.files)},
-            "have": {n: {"size": self.have[n].size, "sha256": self.have[n].sha256} for n in sorted(self.have)},
-            "selections": {key: self.selections[key] for key in sorted(self.selections)},
-        }
-
-    @classmethod
-    def from_mapping(cls, stated: Mapping[str, Any]) -> Manifest:
-        """The reverse; ValueError, KeyError or TypeError where it is none."""
-        if stated["format"] != _FORMAT:
-            raise ValueError(f"format {stated['format']}")
-        return cls(
-            stated["source"],
-            stated["location"],
-            stated["asked_revision"],
-            stated["revision"],
-            {name: RemoteFile.from_mapping(name, facts) for name, facts in stated["files"].items()},
-            {name: Fetched(facts["size"], facts["sha256"]) for name, facts in stated["have"].items()},
-            {key: list(names) for key, names in stated["selections"].items()},
-        )
-
-    def take(self, found: Found) -> list[str]:
-        """Go over to a new listing; what the source lists as another file than before is no longer here.
-
-        Returns:
-            The names of files that must go.
-        """
-        gone = [name for name in self.have if not _unchanged(self.files.get(name), found.files.get(name))]
-        if found.files != self.files or found.revision != self.revision:
-            self.selections = {}
-        self.revision, self.files = found.revision, dict(found.files)
-        self.have = {name: fetched for name, fetched in self.have.items() if name not in set(gone)}
-        return gone
+_HOLDS: weakref.WeakValueDictionary[Path, _Hold] = weakref.WeakValueDictionary()
+"""One for each folder: what this process reads does not keep the same process from updating it."""
 
 
-def _unchanged(before: RemoteFile | None, now: RemoteFile | None) -> bool:
-    return before is not None and before == now and (before.pinned or bool(before.version))
+def _held(folder: Path) -> tuple[int | None, bool]:
+    try:
+        return hold(folder), True
+    except OSError as error:
+        if error.errno not in _READ_ONLY or not (folder / MANIFEST).is_file():
+            raise
+    try:
+        descriptor = os.open(folder / USED, os.O_RDONLY)
+    except OSError:
+        return None, False
+    fcntl.flock(descriptor, fcntl.LOCK_SH)
+    return descriptor, False
+
+
+def _hold_of(folder: Path) -> _Hold:
+    known = _HOLDS.get(folder)
+    if known is None or (known.descriptor is not None and not is_lock_of(folder, known.descriptor)):
+        known = _HOLDS[folder] = _Hold(folder)
+    return known
 
 
 class DatasetFolder:
     """The folder of one remote data set, held against removal for as long as this object lives.
 
+    A folder that cannot be written is held if it can be, and read.
+
+    Args:
+        root: The download folder.
+        identity: Of the data set.
+        held: False to look without holding, and without making anything.
+
     Raises:
         DataError: It cannot be made.
     """
 
-    def __init__(self, root: Path, identity: Identity) -> None:
+    def __init__(self, root: Path, identity: Identity, *, held: bool = True) -> None:
         self.path = root / identity.folder
         self.files = self.path / _FILES
         self._identity = identity
         try:
-            descriptor = _hold(self.path)
+            self._hold = _hold_of(self.path) if held else None
         except OSError as error:
             raise DataError(f"{printable(str(self.path))} cannot be used ({error.strerror or error}).") from None
-        self._release = weakref.finalize(self, os.close, descriptor)
+        self.writable = self._hold is not None and self._hold.writable
+        self._views: dict[Path, CacheFolder] = {}
 
     def manifest(self) -> Manifest:
         """What is known of the data set; a fresh one where nothing is."""
         found = read_manifest(self.path)
         return found or Manifest(self._identity.source, self._identity.location, self._identity.revision)
 
-    def update(self, change: Callable[[Manifest], None]) -> Manifest:
-        """Change the manifest, one process after the other."""
-        descriptor = os.open(self.path / _WRITING, os.O_RDWR | os.O_CREAT, 0o644)
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Be the only process that writes here."""
+        try:
+            descriptor = os.open(self.path / _WRITING, os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError as error:
+            raise DataError(
+                f"{printable(str(self.path))} cannot be written ({error.strerror or error}); set GASDET_DATA to another folder."
+            ) from None
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
+
+    def update(self, change: Callable[[Manifest], None]) -> Manifest:
+        """Change the manifest, one process after the other."""
+        with self._writing():
             manifest = self.manifest()
             before = manifest.to_mapping()
             change(manifest)
             if (after := manifest.to_mapping()) != before:
-                write_json(self.path / _MANIFEST, after)
+                write_json(self.path / MANIFEST, after)
             return manifest
+
+    def renew(self, found: Found, *, anew: bool) -> Manifest:
+        """Record a listing, and remove what is another file in it than before.
+
+        Args:
+            found: The listing.
+            anew: Also where there is one already, which else stays.
+
+        Raises:
+            DataError: Files would have to go, and another process uses the folder.
+        """
+
+        def change(manifest: Manifest) -> None:
+            if anew or not manifest.files:
+                manifest.take(found)
+
+        return self._change(lambda manifest: manifest.replaced(found) if anew else [], change)
+
+    def drop(self, names: Iterable[str]) -> Manifest:
+        """Remove files that are not what was recorded.
+
+        Raises:
+            DataError: Another process uses the folder.
+        """
+        wrong = list(names)
+
+        def change(manifest: Manifest) -> None:
+            for name in wrong:
+                manifest.have.pop(name, None)
+
+        return self._change(lambda _: [name for name in wrong if self.file(name).exists()], change)
+
+    def _change(self, going: Callable[[Manifest], list[str]], change: Callable[[Manifest], None]) -> Manifest:
+        """Change the manifest. Files that go do so first, and only while no other process uses the folder."""
+        gone: list[str] = []
+
+        def gently(manifest: Manifest) -> None:
+            gone[:] = going(manifest)
+            if not gone:
+                change(manifest)
+
+        def with_removal(manifest: Manifest) -> None:
+            for name in going(manifest):
+                self.file(name).unlink(missing_ok=True)
+            shutil.rmtree(self.path / _VIEWS, ignore_errors=True)  # they may point there
+            change(manifest)
+
+        for _ in range(_TRIES_ALONE):
+            manifest = self.update(gently)
+            if not gone:
+                return manifest
+            with self._alone() as alone:
+                if alone:
+                    return self.update(with_removal)
+            time.sleep(random.uniform(0.02, 0.1))
+        raise DataError(
+            f"{len(gone):,} files in {printable(str(self.path))} are to be replaced, and another process uses them; wait until "
+            "it has ended."
+        )
+
+    @contextmanager
+    def _alone(self) -> Iterator[bool]:
+        """Whether no other process holds the folder; where so, none begins to while this lasts."""
+        descriptor = self._hold.descriptor if self._hold is not None else None
+        if descriptor is None:
+            yield False
+            return
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            fcntl.flock(descriptor, fcntl.LOCK_SH)  # the attempt has let go of it
+            yield False
+            return
+        try:
+            yield is_lock_of(self.path, descriptor)
         finally:
-            os.close(descriptor)
+            fcntl.flock(descriptor, fcntl.LOCK_SH)
 
     def file(self, name: str) -> Path:
         """A file's place."""
@@ -180,30 +219,50 @@ class DatasetFolder:
         return missing_files(self.path, names, manifest)
 
     def view(self, names: list[str], manifest: Manifest) -> Path:
-        """A folder with these files and nothing else, so that what a reading takes does not depend on what else is here."""
+        """A folder with these files and nothing else, so that what a reading takes does not depend on what else is here.
+
+        It is in its place only when it has all links, and no link is ever taken from it while somebody reads.
+        """
         if set(names) == set(manifest.files):
             return self.files
         digest = hashlib.sha256("\0".join(sorted(names)).encode()).hexdigest()[:16]
         view = self.path / _VIEWS / digest
-        if not all(os.path.lexists(view.joinpath(*name.split("/"))) for name in names):
-            shutil.rmtree(view, ignore_errors=True)  # it was meddled with
-            pending = view.with_name(f".{digest}-{uuid.uuid4().hex}")
-            for name in names:
-                link = pending.joinpath(*name.split("/"))
-                link.parent.mkdir(parents=True, exist_ok=True)
-                up = "../" * (name.count("/") + 2)
-                link.symlink_to(f"{up}{_FILES}/{name}")
-            try:
-                pending.rename(view)
-            except OSError:  # another process was faster
-                shutil.rmtree(pending, ignore_errors=True)
+        if _is_linked(view, names):
+            return view
+        if not self.writable:
+            return self._view_elsewhere(digest, names)
+        with self._writing():
+            _make_links(view, names, self.files)
         return view
 
-    def forget(self, names: Iterable[str]) -> None:
-        """Remove files and the views, which may point to them."""
-        for name in names:
-            self.file(name).unlink(missing_ok=True)
-        shutil.rmtree(self.path / _VIEWS, ignore_errors=True)
+    def _view_elsewhere(self, digest: str, names: list[str]) -> Path:
+        """A view in the cache folder, of data that cannot be written to."""
+        folder = CacheFolder(cache_dir() / "views", {"folder": str(self.path), "view": digest})
+        self._views[folder.path] = folder
+        view = folder.path / _FILES
+        with folder.writing():
+            if not _is_linked(view, names):
+                _make_links(view, names, self.files)
+        return view
+
+
+def _is_linked(view: Path, names: Iterable[str]) -> bool:
+    return all(os.path.lexists(view.joinpath(*name.split("/"))) for name in names)
+
+
+def _make_links(view: Path, names: Iterable[str], files: Path) -> None:
+    """Make a folder of links, or put back those that somebody has removed. Nobody else does so meanwhile."""
+    for left in view.parent.glob(f".{view.name}-*"):
+        shutil.rmtree(left, ignore_errors=True)
+    pending = view if view.is_dir() else view.with_name(f".{view.name}-{uuid.uuid4().hex}")
+    for name in names:
+        link = pending.joinpath(*name.split("/"))
+        link.parent.mkdir(parents=True, exist_ok=True)
+        if not os.path.lexists(link):
+            at_last = view.joinpath(*name.split("/")).parent
+            link.symlink_to(os.path.relpath(files.joinpath(*name.split("/")), at_last))
+    if pending != view:
+        pending.rename(view)
 
 
 def missing_files(folder: Path, names: Iterable[str], manifest: Manifest) -> list[str]:
@@ -219,23 +278,6 @@ def _is_whole(path: Path, recorded: Fetched | None) -> bool:
         return False
 
 
-def read_manifest(folder: Path) -> Manifest | None:
-    """A data set folder's manifest; None where there is none.
-
-    Raises:
-        DataError: It is damaged, or of another version of gasdet.
-    """
-    path = folder / _MANIFEST
-    try:
-        return Manifest.from_mapping(json.loads(path.read_text(encoding="utf-8")))
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        raise DataError(
-            f"{printable(str(path))} cannot be read as the manifest of a download; remove its folder and fetch again."
-        ) from None
-
-
 def names_on_disk(folder: Path) -> Iterator[str]:
     """The names of everything in a data set folder's ``files``, sorted, parts of unfinished files included."""
     root = folder / _FILES
@@ -247,19 +289,6 @@ def names_on_disk(folder: Path) -> Iterator[str]:
 def is_unfinished(name: str) -> bool:
     """Whether a file is what an interrupted download left."""
     return name.endswith((PART, f"{PART}.json", f"{PART}.json.pending"))
-
-
-def _hold(path: Path) -> int:
-    """A descriptor with the shared lock."""
-    while True:
-        path.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path / _USED, os.O_RDWR | os.O_CREAT, 0o644)
-        fcntl.flock(descriptor, fcntl.LOCK_SH)
-        with suppress(FileNotFoundError):
-            if os.stat(path / _USED).st_ino == os.fstat(descriptor).st_ino:  # not removed between opening and locking
-                os.utime(path / _USED)
-                return descriptor
-        os.close(descriptor)
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,15 +307,11 @@ class Unit:
 
 
 def units_of(root: Path) -> list[Unit]:
-    """Every folder below a root that its users hold by a ``.used`` file; what a removal left half done is finished."""
-    if not root.is_dir():
-        return []
-    for left in root.glob(f"{_REMOVING}*"):
-        shutil.rmtree(left, ignore_errors=True)
+    """Every folder below a root that its users hold by a ``.used`` file."""
     units = []
-    for lock in sorted(root.glob(f"*/{_USED}")):
+    for folder in folders_below(root):
         with suppress(FileNotFoundError):
-            units.append(Unit(lock.parent, _size(lock.parent), lock.stat().st_mtime))
+            units.append(Unit(folder, _size(folder), (folder / USED).stat().st_mtime))
     return units
 
 
@@ -297,32 +322,3 @@ def _size(folder: Path) -> int:
             with suppress(FileNotFoundError):
                 total += os.lstat(os.path.join(where, name)).st_size
     return total
-
-
-@contextmanager
-def unused(folder: Path) -> Iterator[bool]:
-    """Whether nobody uses a folder; where so, nobody begins to while this lasts."""
-    try:
-        descriptor = os.open(folder / _USED, os.O_RDWR)
-    except FileNotFoundError:
-        yield False
-        return
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        yield False
-    else:
-        yield True
-    finally:
-        os.close(descriptor)
-
-
-def remove_unit(folder: Path) -> bool:
-    """Remove a folder unless somebody uses it; whoever wants it meanwhile gets a new one."""
-    with unused(folder) as free:
-        if not free:
-            return False
-        away = folder.with_name(f"{_REMOVING}{folder.name}-{uuid.uuid4().hex[:8]}")
-        os.rename(folder, away)
-    shutil.rmtree(away, ignore_errors=True)
-    return True

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from gasdet.cachedir import cache_dir
 from gasdet.data.catalogue import CatalogueEntry, load_catalogue
 from gasdet.data.choosing import Choice
+from gasdet.data.names import printable
 from gasdet.data.sampling import Mode
 from gasdet.errors import UsageError
 from gasdet.progress import ProgressSink
@@ -38,6 +39,9 @@ class Planned:
         missing_bytes: Of these.
         most_bytes: What must be fetched at most: where archives or tables are fetched one by one until they hold enough
             samples, that is all of them; else ``missing_bytes``.
+        own_bytes: ``bytes`` without the files that an entry before it takes too, so that these add up; as the next two.
+        own_missing_bytes: Of ``missing_bytes``.
+        own_most_bytes: Of ``most_bytes``.
         path: Folder of the data set on this machine.
         error: Why it cannot be had, where it cannot even be listed.
     """
@@ -51,6 +55,9 @@ class Planned:
     missing_files: int = 0
     missing_bytes: int = 0
     most_bytes: int = 0
+    own_bytes: int = 0
+    own_missing_bytes: int = 0
+    own_most_bytes: int = 0
     path: str = ""
     error: str = ""
 
@@ -67,6 +74,7 @@ def download(
     timeout: float = 30.0,
     data_dir: str | Path | None = None,
     update: bool = False,
+    repair: bool = False,
     dry_run: bool = False,
     planned: Callable[[list[Planned]], None] | None = None,
     progress: ProgressSink | None = None,
@@ -84,7 +92,8 @@ def download(
         timeout: Seconds without a byte after which a connection counts as dead.
         data_dir: The download folder; None for ``GASDET_DATA``, else ``datasets`` in the cache folder.
         update: Take what the sources list now, also where an earlier listing is here.
-        dry_run: Only list and measure.
+        repair: Read what is here, and fetch again what has another content than when it was fetched.
+        dry_run: Only list and measure; nothing is written or removed.
         planned: Called with what is to be fetched, before anything is.
         progress: Told of bytes.
 
@@ -110,6 +119,7 @@ def download(
         _root(data_dir),
         Limits(concurrent, Patience(stall_s=timeout)),
         update=update,
+        repair=repair,
         tolerant=True,
         progress=progress,
     )
@@ -122,7 +132,6 @@ def download(
     if dry_run or not downloader.on_their_way:
         return plan
     downloader.entries = [one.entry for one in downloader.on_their_way]
-    downloader.update = False  # it was listed a moment ago
     return _told(downloader.fetch(), downloader.failed)
 
 
@@ -155,8 +164,9 @@ def verify(
         The names that a data set has in the catalogues (else its folder's) and its state, one for each folder.
     """
     from gasdet.data.remote.choosing import selection_key, wanted_in
+    from gasdet.data.remote.manifest import read_manifest
     from gasdet.data.remote.places import REMOTE, identity_of
-    from gasdet.data.remote.store import read_manifest, units_of
+    from gasdet.data.remote.store import units_of
     from gasdet.data.remote.verifying import not_fetched, nowhere, verify_folder
 
     root = _root(data_dir)
@@ -185,22 +195,39 @@ def verify(
     return results
 
 
-def clean(max_size: int, *, data_dir: str | Path | None = None, dry_run: bool = False) -> Cleaned:
+def clean(
+    max_size: int,
+    *,
+    data_dir: str | Path | None = None,
+    decode_caches: Sequence[str | Path] = (),
+    dry_run: bool = False,
+) -> Cleaned:
     """Remove the downloads and the caches that were used longest ago, until the rest fits. What is in use stays.
 
     Args:
-        max_size: Bytes that the download folder and the cache folder's own caches may take together.
+        max_size: Bytes that the download folder, the cache folder's own caches and ``decode_caches`` may take together.
         data_dir: The download folder.
+        decode_caches: Further decode caches, beside the one in the cache folder.
         dry_run: Only say what would go.
+
+    Raises:
+        UsageError: ``max_size`` is negative, or one of ``decode_caches`` is none.
     """
-    from gasdet.data.remote.cleaning import clean_folders
+    from gasdet.data.remote.cleaning import clean_folders, is_store
 
     if max_size < 0:
         raise UsageError("--max-size must be at least 0.")
+    own = [Path(folder).expanduser().absolute() for folder in decode_caches]
+    for folder in own:
+        if not is_store(folder):
+            raise UsageError(
+                f"{printable(str(folder))} is no decode cache; name the folder that --decode-cache was given."
+            )
     root, caches = _root(data_dir), cache_dir()
     others = sorted(folder for folder in caches.iterdir() if folder.is_dir()) if caches.is_dir() else []
     roots = [root, *(folder for folder in others if folder != root)]
-    return clean_folders(roots, max_size, decoded=caches / "decode-cache", dry_run=dry_run)
+    stores = list(dict.fromkeys([caches / "decode-cache", *own]))
+    return clean_folders(roots, max_size, decoded=stores, dry_run=dry_run)
 
 
 def _root(data_dir: str | Path | None) -> Path:
@@ -231,22 +258,30 @@ def _remote(entries: Sequence[CatalogueEntry]) -> list[CatalogueEntry]:
 
 def _told(wanted: Sequence[Wanted], failed: Sequence[tuple[CatalogueEntry, Exception]]) -> list[Planned]:
     plan = []
+    counted: dict[Path, set[str]] = {}
     for one in wanted:
         everything = [*one.choice.fixed, *one.choice.one_by_one]
-        missing = one.size_of(one.missing)
-        most = missing if one.settled else one.size_of(one.folder.missing(everything, one.manifest))
+        most = one.missing if one.settled else one.folder.missing(everything, one.manifest)
+        before = counted.setdefault(one.folder.path, set())
+        own, own_missing, own_most = (
+            one.size_of([name for name in names if name not in before]) for names in (one.names, one.missing, most)
+        )
+        before.update(one.names, most)
         plan.append(
             Planned(
-                one.entry.name,
-                one.entry.source,
-                one.entry.shown_location,
-                one.manifest.revision,
-                len(one.names),
-                one.size_of(one.names),
-                len(one.missing),
-                missing,
-                most,
-                str(one.folder.path),
+                name=one.entry.name,
+                source=one.entry.source,
+                location=one.entry.shown_location,
+                revision=one.manifest.revision,
+                files=len(one.names),
+                bytes=one.size_of(one.names),
+                missing_files=len(one.missing),
+                missing_bytes=one.size_of(one.missing),
+                most_bytes=one.size_of(most),
+                own_bytes=own,
+                own_missing_bytes=own_missing,
+                own_most_bytes=own_most,
+                path=str(one.folder.path),
             )
         )
     return plan + [Planned(e.name, e.source, e.shown_location, error=str(error).rstrip(".")) for e, error in failed]

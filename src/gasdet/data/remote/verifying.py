@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Literal
 
 from gasdet.data.remote.fetching import hashed
-from gasdet.data.remote.store import Manifest, is_unfinished, names_on_disk, read_manifest
+from gasdet.data.remote.manifest import Manifest, read_manifest
+from gasdet.data.remote.store import is_unfinished, names_on_disk
 from gasdet.errors import DataError
 from gasdet.progress import ProgressSink, Silent
 

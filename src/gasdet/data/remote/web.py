@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import os
 import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote, urlsplit
 
+from gasdet.data.addresses import VARIABLE, check_web_address, without_secrets
 from gasdet.data.remote.files import MOST_FILES, Answer, Found, RemoteFile, Transient, checked_name
 from gasdet.data.remote.patience import RETRIED, Patience, retry_after
-from gasdet.data.remote.secrets import said, without_secrets
+from gasdet.data.remote.secrets import expanded, redacted, said
 from gasdet.errors import FetchError
 
 if TYPE_CHECKING:
@@ -69,10 +69,10 @@ class Web:
         try:
             async with (await self._session()).head(address, allow_redirects=False):
                 return
-        except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            raise FetchError(f"{without_secrets(address)} cannot be reached ({said(error)})") from None
+        except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
+            raise FetchError(f"{without_secrets(address)} cannot be reached ({_said(error)})") from None
 
-    async def links(self, address: str) -> list[str]:
+    async def links(self, address: str, shown: str) -> list[str]:
         """The addresses of all files below a folder's page, as fsspec reads them from its links and those of folders below."""
         import aiohttp
 
@@ -86,8 +86,9 @@ class Web:
                 listed: list[str] = await self._system._ls_real(folder + query + rest, detail=False)
             except FileNotFoundError:
                 continue  # also what fsspec makes of a page without a link
-            except (aiohttp.ClientError, OSError, TimeoutError) as error:
-                raise FetchError(f"{without_secrets(folder)} cannot be listed ({said(error)})") from None
+            except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
+                below = shown + folder.removeprefix(base)
+                raise FetchError(f"{below} cannot be listed ({_said(error)})") from None
             for link in listed:
                 if not link.startswith(folder) or "?" in link or "#" in link or link in seen:
                     continue  # up, aside, or the same page sorted otherwise
@@ -98,23 +99,28 @@ class Web:
                     waiting.append((link, depth + 1))
         return found
 
-    async def facts_of(self, address: str, name: str) -> RemoteFile:
+    async def facts_of(self, address: str, name: str, shown: str) -> RemoteFile:
         """A file's size and version. Asked with HEAD, and where that is refused for the first byte.
+
+        Args:
+            address: Of the file.
+            name: In its data set.
+            shown: What to call it in a message.
 
         Raises:
             FetchError: There is no such file, or no permission.
         """
-        async with self._retried("HEAD", address, {}) as answer:
+        async with self._retried("HEAD", address, {}, shown) as answer:
             if answer.status < 400:
                 return RemoteFile(name, _length(answer.headers), version=_validator(answer.headers))
-        async with self._retried("GET", address, {"Range": "bytes=0-0"}) as answer:
+        async with self._retried("GET", address, {"Range": "bytes=0-0"}, shown) as answer:
             size = _total_of_range(answer.headers) if answer.status in (206, 416) else _length(answer.headers)
             if answer.status != 416:  # an empty file has no first byte
-                self._check(answer, address)
+                self._check(answer, address, shown)
             return RemoteFile(name, size, version=_validator(answer.headers))
 
     @asynccontextmanager
-    async def _retried(self, method: str, address: str, headers: Mapping[str, str]) -> AsyncIterator[Any]:
+    async def _retried(self, method: str, address: str, headers: Mapping[str, str], shown: str) -> AsyncIterator[Any]:
         """One request whose beginnings are tried again; its answer's status is not looked at beyond that."""
         import aiohttp
 
@@ -127,6 +133,8 @@ class Web:
                     method, self._system.encode_url(address), headers={**headers, "Accept-Encoding": "identity"},
                     allow_redirects=True,
                 )  # fmt: skip
+            except ValueError as error:
+                raise FetchError(f"{shown} cannot be asked for ({_said(error)})") from None
             except (aiohttp.ClientError, OSError, TimeoutError) as error:
                 why = said(error)
             else:
@@ -137,14 +145,21 @@ class Web:
                     why, wait = f"it answers {answer.status}", retry_after(answer.headers)
             failures += 1
             if failures >= self._patience.attempts:
-                raise FetchError(f"{without_secrets(address)} cannot be had: {why}, {failures} times in a row")
+                raise FetchError(f"{shown} cannot be had: {why}, {failures} times in a row")
             await asyncio.sleep(self._patience.pause(failures, wait))
 
     @asynccontextmanager
     async def open(
-        self, address: str, offset: int, validator: str, headers: Mapping[str, str] | None = None
+        self, address: str, offset: int, validator: str, headers: Mapping[str, str] | None = None, *, shown: str
     ) -> AsyncIterator[Answer]:
         """Ask for a file's bytes from ``offset`` on.
+
+        Args:
+            address: Of the file.
+            offset: Where to begin.
+            validator: Of the version that is wanted; empty for any.
+            headers: More of them.
+            shown: What to call it in a message.
 
         Raises:
             Transient: The server says that it cannot at the moment, or answers something that makes no sense.
@@ -156,11 +171,15 @@ class Web:
             asked["Range"] = f"bytes={offset}-"
             if validator:
                 asked["If-Range"] = validator
-        async with session.get(self._system.encode_url(address), headers=asked) as answer:
+        try:
+            url = self._system.encode_url(address)
+        except ValueError as error:
+            raise FetchError(f"{shown} cannot be asked for ({_said(error)})") from None
+        async with session.get(url, headers=asked) as answer:
             if answer.status == 416 and offset and _total_of_range(answer.headers) == offset:
                 yield Answer(offset, offset, validator, "", _nothing())
                 return
-            self._check(answer, address)
+            self._check(answer, address, shown)
             start, total = 0, _length(answer.headers)
             if answer.status == 206:
                 match = _RANGE.fullmatch(answer.headers.get("Content-Range", "").strip())
@@ -169,8 +188,7 @@ class Web:
                 start, total = int(match[1]), None if match[3] == "*" else int(match[3])
             yield Answer(start, total, _validator(answer.headers), "", answer.content.iter_chunked(_CHUNK))
 
-    def _check(self, answer: aiohttp.ClientResponse, address: str) -> None:
-        shown = without_secrets(address)
+    def _check(self, answer: aiohttp.ClientResponse, address: str, shown: str) -> None:
         if answer.status in RETRIED:
             raise Transient(f"it answers {answer.status}", retry_after(answer.headers))
         if answer.status == 416:
@@ -180,7 +198,7 @@ class Web:
                 f"{shown} answers {answer.status}: no permission; check your token, or that the address holds still"
             )
         if answer.status >= 400 or answer.status not in (200, 206):
-            raise FetchError(f"{shown} answers {answer.status} {answer.reason or ''}".rstrip())
+            raise FetchError(f"{shown} answers {answer.status} {redacted(answer.reason or '')}".rstrip())
         way = [step.url for step in answer.history] + [answer.url]
         for before, after in itertools.pairwise(way):
             if before.scheme == "https" and after.scheme != "https" and after.host not in _HERE:
@@ -196,20 +214,26 @@ class WebSource:
     """A file at an address, or with a "/" at its end the folder that a page lists. ``${NAME}`` in it is the environment's."""
 
     def __init__(self, location: str, patience: Patience) -> None:
-        self._address = os.path.expandvars(location)
+        self._address = expanded(location)
         self.shown = without_secrets(location)
+        self._location = location
         self._web = Web(patience)
+        try:
+            check_web_address(self._address)
+        except ValueError as error:
+            raise FetchError(f"{self.shown} must be {error}") from None
         self._folder = urlsplit(self._address).path.endswith("/") or not urlsplit(self._address).path
-        if not urlsplit(self._address).hostname:
-            raise FetchError(f"{self.shown} is no http(s) address")
 
     async def find(self) -> Found:
         """The one file, or those that the folder's page and the pages below it link to."""
         if not self._folder:
-            name = checked_name(unquote(urlsplit(self._address).path.rpartition("/")[2]), self.shown)
-            return Found("", {name: await self._web.facts_of(self._address, name)})
+            last = without_secrets(self._location).rpartition("/")[
+                2
+            ]  # variables by their names: the value may be a token
+            name = checked_name(unquote(VARIABLE.sub(r"\1", last)), self.shown)
+            return Found("", {name: await self._web.facts_of(self._address, name, self.shown)})
         base = self._address.partition("?")[0].partition("#")[0]
-        links = await self._web.links(self._address)
+        links = await self._web.links(self._address, self.shown)
         names = {checked_name(unquote(link.removeprefix(base)), self.shown) for link in links}
         if not names or len(names) > MOST_FILES:
             raise FetchError(
@@ -219,7 +243,7 @@ class WebSource:
 
         async def sized(name: str) -> RemoteFile:
             async with gate:
-                return await self._web.facts_of(self._of(name), name)
+                return await self._web.facts_of(self._of(name), name, self.shown + name)
 
         found = await asyncio.gather(*map(sized, sorted(names)))
         return Found("", {file.name: file for file in found})
@@ -233,12 +257,22 @@ class WebSource:
     @asynccontextmanager
     async def open(self, file: RemoteFile, offset: int, validator: str) -> AsyncIterator[Answer]:
         """Ask for a file's bytes."""
-        async with self._web.open(self._of(file.name), offset, validator) as answer:
+        shown = self.shown + file.name if self._folder else self.shown
+        async with self._web.open(self._of(file.name), offset, validator, shown=shown) as answer:
             yield answer
 
     async def close(self) -> None:
         """Close the connections."""
         await self._web.close()
+
+
+def _said(error: Exception) -> str:
+    """What went wrong. Of an address that cannot be used, the client names a part, which may be a password: not repeated."""
+    import aiohttp
+
+    if isinstance(error, ValueError) and not isinstance(error, aiohttp.ClientConnectionError):
+        return "it is no address that can be asked"
+    return said(error)
 
 
 def _length(headers: Mapping[str, str]) -> int | None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from gasdet.inspection.auditing.auditing import Audit, Section, sections
+from gasdet.inspection.auditing.auditing import CLASSES, Audit, Section, sections
 from gasdet.inspection.auditing.collecting import Collected, collect
+from gasdet.inspection.auditing.grouping import together
 from gasdet.inspection.auditing.measuring import Figure, Measurement, PropertyResult, measure
 from gasdet.inspection.auditing.table import Column, PropertyTable, TableBuilder
 from gasdet.inspection.auditing.verdicts import FATAL, STRONG, WEAK, Verdict, verdict_of
 
 __all__ = [
+    "CLASSES",
     "FATAL",
     "STRONG",
     "WEAK",
@@ -25,5 +27,6 @@ __all__ = [
     "collect",
     "measure",
     "sections",
+    "together",
     "verdict_of",
 ]

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from gasdet.evaluation.options import MAX_DEFAULT_WORKERS
-from gasdet.evaluation.pipeline import DecodePool
-from gasdet.evaluation.processors import available_cpus
-from gasdet.inspection.auditing.probe import PROBE
+from gasdet.inspection.auditing.probe import CONTENT, PROBE
 from gasdet.inspection.auditing.table import PropertyTable, TableBuilder
-from gasdet.inspection.running import Inspection, inspect
+from gasdet.inspection.running import inspect
 from gasdet.media.properties import PROPERTIES
-from gasdet.progress import ProgressSink, Silent
+from gasdet.progress import ProgressSink
 from gasdet.types import Modality, Preprocessing, Sample
 
 
@@ -72,12 +68,19 @@ def collect(
             collected.count(sample, str(sample.skip) if sample.skip is not None else "no label")
         else:
             labelled.append(sample)
-    if equalise is None:
-        found: Iterable[Inspection] = inspect(
-            labelled, function=PROBE, workers=workers, timeout=timeout, progress=progress, label="reading properties"
-        )
-    else:
-        found = _equalised(labelled, equalise, workers, timeout, progress or Silent())
+    keys = {
+        modality: Preprocessing.from_mapping(modality, {"equalise": profile}, where="--equalise")
+        for modality, profile in (equalise or {}).items()
+    }
+    found = inspect(
+        labelled,
+        function=PROBE,
+        preprocessing=keys,
+        workers=workers,
+        timeout=timeout,
+        progress=progress,
+        label="reading properties" if equalise is None else "equalising",
+    )
     builders: dict[Modality, TableBuilder] = {}
     for inspection in found:
         sample = inspection.sample
@@ -86,37 +89,6 @@ def collect(
             continue
         if sample.modality not in builders:
             builders[sample.modality] = TableBuilder(sample.modality, PROPERTIES[sample.modality])
-        builders[sample.modality].add(sample, inspection.facts)
+        builders[sample.modality].add(sample, inspection.facts, inspection.facts.get(CONTENT))
     collected.tables = {modality: builder.table() for modality, builder in builders.items()}
     return collected
-
-
-def _equalised(
-    samples: Sequence[Sample],
-    profiles: Mapping[Modality, str],
-    workers: int | None,
-    timeout: float,
-    sink: ProgressSink,
-) -> Iterator[Inspection]:
-    """As ``inspect``, of what each modality's profile leaves of the samples."""
-    planned = {m: [s for s in samples if s.modality is m and s.skip is None] for m in profiles}
-    for sample in samples:
-        if sample.skip is not None:
-            yield Inspection(sample, {}, sample.skip, sample.skip_message)
-    most = max((len(ones) for ones in planned.values()), default=0)
-    if not most:
-        return
-    wanted = workers if workers is not None else min(MAX_DEFAULT_WORKERS, available_cpus())
-    sink.start("equalising", sum(map(len, planned.values())))
-    try:
-        with DecodePool(workers=min(wanted, most), timeout=timeout, function=PROBE) as pool:
-            for modality, ones in planned.items():
-                keys = {"equalise": profiles[modality]}
-                preprocessing = Preprocessing.from_mapping(modality, keys, where="--equalise")
-                with closing(pool.run(ones, preprocessing)) as results:
-                    for sample, result in zip(ones, results, strict=True):
-                        sink.advance(1, int(result.reason is not None))
-                        facts = {} if result.decoded is None else result.decoded.facts
-                        yield Inspection(sample, facts, result.reason, result.message)
-    finally:
-        sink.finish()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from gasdet.inspection.auditing.folds import frame_of
 from gasdet.inspection.auditing.model import held_out_scores
 from gasdet.inspection.auditing.separation import Reading, Separation, read, scores, separate
 from gasdet.inspection.auditing.table import Column, FloatArray, PropertyTable
-from gasdet.inspection.auditing.uncertainty import held_out_auroc, intervals, noise
+from gasdet.inspection.auditing.uncertainty import below_chance, held_out_auroc, intervals, noise
 from gasdet.inspection.auditing.verdicts import STRONG, Verdict, verdict_of
 from gasdet.media.properties import PropertySpec
 
@@ -56,7 +56,7 @@ class PropertyResult:
 
     @property
     def excluded(self) -> bool:
-        """Whether a strong shortcut can be excluded: more samples would not show one."""
+        """Whether the interval excludes a strong shortcut."""
         return self.constant or (self.figure.high is not None and self.figure.high < STRONG)
 
     def to_mapping(self, *, brief: bool = False) -> dict[str, Any]:
@@ -86,12 +86,15 @@ class Measurement:
     Attributes:
         counts: ``real``, ``synthetic``, ``real_groups``, ``synthetic_groups``.
         model: What all properties together reach.
+        below_chance: The model's AUROC as it is where its whole interval lies below chance: samples that belong together are
+            in different folds, and what the model reaches is not known. None elsewhere.
         noise: What the best property reaches by chance (95 % point); None where there are too few groups.
         properties: The best separating first.
     """
 
     counts: dict[str, int]
     model: Figure
+    below_chance: float | None
     noise: float | None
     properties: tuple[PropertyResult, ...]
 
@@ -107,6 +110,7 @@ class Measurement:
             "counts": self.counts,
             "worst": str(self.worst),
             "model": self.model.to_mapping(),
+            "below_chance": self.below_chance,
             "noise": self.noise,
             "properties": [p.to_mapping(brief=brief) for p in self.properties],
         }
@@ -115,7 +119,7 @@ class Measurement:
 def measure(table: PropertyTable, *, seed: int = 0) -> Measurement:
     """Audit labelled samples of one modality. The same samples and seed give the same figures, in any order."""
     labels = table.labels
-    groups = [sample.group for sample in table.samples]
+    groups = table.groups
     counts = {}
     for label, name in enumerate(("real", "synthetic")):
         counts[name] = int((labels == label).sum())
@@ -123,7 +127,7 @@ def measure(table: PropertyTable, *, seed: int = 0) -> Measurement:
     frame = frame_of(labels, groups, seed=seed)
     if frame is None:
         results = [_result(column, table, UNDECIDED, "") for column in table.columns]
-        return Measurement(counts, UNDECIDED, None, tuple(results))
+        return Measurement(counts, UNDECIDED, None, None, tuple(results))
     varying = [column for column in table.columns if not _constant(column)]
     readings = [read(column, frame) for column in varying]
     found = [separate(reading, frame, frame.labels[None]) for reading in readings]
@@ -140,7 +144,10 @@ def measure(table: PropertyTable, *, seed: int = 0) -> Measurement:
     place = {column.spec.name: number for number, column in enumerate(table.columns)}
     results.sort(key=lambda result: (result.constant, *_rank(result.figure), place[result.spec.name]))
     model = _figure(float(held_out_auroc(together, frame)[0]), bounds[0], 0.5) if varying else nothing
-    return Measurement(counts, model, chance, tuple(results))
+    worse = below_chance(together, frame, seed=seed)
+    if worse is not None:
+        model = replace(model, verdict=Verdict.UNDECIDED)
+    return Measurement(counts, model, worse, chance, tuple(results))
 
 
 def _rank(figure: Figure) -> tuple[float, ...]:
@@ -154,7 +161,7 @@ def _rank(figure: Figure) -> tuple[float, ...]:
 
 def _figure(auroc: float, bound: tuple[float, float], chance: float) -> Figure:
     value = max(0.5, auroc)
-    return Figure(value, bound[0], bound[1], verdict_of(value, bound[0], chance))
+    return Figure(value, bound[0], bound[1], verdict_of(value, *bound, chance))
 
 
 def _result(column: Column, table: PropertyTable, figure: Figure, way: str) -> PropertyResult:

@@ -5,12 +5,19 @@ from __future__ import annotations
 import numpy as np
 
 from gasdet.data import read_source
+from gasdet.evaluation.content import content_sha256
 from gasdet.media import Decoded, MediaLimits
 from gasdet.media.properties import properties_of
 from gasdet.types import Locator, Preprocessing
 
 PROBE = "gasdet.inspection.auditing.probe:probe_sample"
 """Import path of :func:`probe_sample`, as the decode processes take it."""
+
+CONTENT = "content"
+"""The fact that is no property: what a sample's content is known by, equal for exact copies."""
+
+_CONTENT_BYTES = 16
+"""Of a SHA-256: enough to tell any number of samples apart."""
 
 
 def probe_sample(locator: Locator, preprocessing: Preprocessing, limits: MediaLimits) -> Decoded:
@@ -23,7 +30,7 @@ def probe_sample(locator: Locator, preprocessing: Preprocessing, limits: MediaLi
         limits: Bounds.
 
     Returns:
-        An empty array, and the properties as ``facts``.
+        An empty array; the properties, and ``CONTENT`` (of the equalised bytes where there are such), as ``facts``.
 
     Raises:
         MediaError: The sample cannot be read, with the reason.
@@ -36,4 +43,5 @@ def probe_sample(locator: Locator, preprocessing: Preprocessing, limits: MediaLi
 
         source, name = equalise(source, modality, preprocessing.equalise, limits), ""
     facts = properties_of(source, modality, name=name, limits=limits)
-    return Decoded(np.empty(0, np.uint8), "", facts=facts)
+    content = bytes.fromhex(content_sha256(source))[:_CONTENT_BYTES]
+    return Decoded(np.empty(0, np.uint8), "", facts={**facts, CONTENT: content})

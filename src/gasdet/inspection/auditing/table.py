@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from gasdet.inspection.auditing.grouping import together
 from gasdet.media.properties import PropertySpec
 from gasdet.types import Modality, Sample
 
@@ -55,11 +56,13 @@ class PropertyTable:
         modality: Of all samples.
         samples: [N], sorted by sample id, so that nothing below depends on the order of the data.
         columns: One a property, each of N values.
+        groups: [N], names: samples of one name share a group, a pair or their content, and folds keep them together.
     """
 
     modality: Modality
     samples: tuple[Sample, ...]
     columns: tuple[Column, ...]
+    groups: tuple[str, ...]
 
     @property
     def labels(self) -> IntArray:
@@ -69,7 +72,8 @@ class PropertyTable:
     def take(self, rows: IntArray) -> PropertyTable:
         """The table of some of the samples, by their ascending positions."""
         columns = tuple(Column(c.spec, c.values[rows], c.levels) for c in self.columns)
-        return PropertyTable(self.modality, tuple(self.samples[i] for i in rows), columns)
+        samples, groups = (tuple(all_of[i] for i in rows) for all_of in (self.samples, self.groups))
+        return PropertyTable(self.modality, samples, columns, groups)
 
 
 class TableBuilder:
@@ -84,18 +88,25 @@ class TableBuilder:
         self._modality = modality
         self._specs = tuple(specs)
         self._samples: list[Sample] = []
+        self._contents: list[bytes | None] = []
         self._values = [array("d") for _ in specs]
         self._levels: list[dict[str, int]] = [
             {name: i for i, name in enumerate(FLAG_LEVELS)} if spec.kind == "flag" else {} for spec in specs
         ]
 
-    def add(self, sample: Sample, properties: Mapping[str, Value]) -> None:
+    def add(self, sample: Sample, properties: Mapping[str, Value], content: bytes | None = None) -> None:
         """One labelled sample; a property that is absent, None, or no finite number is missing.
+
+        Args:
+            sample: With its label.
+            properties: By name.
+            content: What its content is known by, equal for exact copies.
 
         Raises:
             TypeError: A property's value is not of its kind.
         """
         self._samples.append(sample)
+        self._contents.append(content)
         for spec, values, levels in zip(self._specs, self._values, self._levels, strict=True):
             values.append(_code(spec, properties.get(spec.name), levels))
 
@@ -108,7 +119,8 @@ class TableBuilder:
             else Column(spec, np.zeros(0), tuple(levels))
             for spec, values, levels in zip(self._specs, self._values, self._levels, strict=True)
         )
-        return PropertyTable(self._modality, tuple(self._samples[i] for i in order), columns)
+        samples = tuple(self._samples[i] for i in order)
+        return PropertyTable(self._modality, samples, columns, together(samples, [self._contents[i] for i in order]))
 
 
 def _code(spec: PropertySpec, value: Value, levels: dict[str, int]) -> float:

@@ -17,6 +17,9 @@ from gasdet.inspection.auditing.folds import Frame
 from gasdet.inspection.auditing.separation import Reading, separate
 from gasdet.inspection.auditing.table import FloatArray, IntArray
 
+WORSE = 0.45
+"""A model whose AUROC has an interval that ends below this is wrong for a reason: as far from 0.5 as verdicts begin."""
+
 RESAMPLES = 1000
 SHUFFLES = 200
 _WORK = 50_000_000
@@ -46,6 +49,31 @@ def intervals(scores: Sequence[FloatArray], frame: Frame, *, seed: int = 0) -> l
     """The 95 % interval of the AUROC of each of several scores, all from the same resamples; never below 0.5."""
     if not scores:
         return []
+    results = []
+    for one, values in zip(scores, _resampled(scores, frame, seed), strict=True):
+        low, high = np.percentile(values, [2.5, 97.5])
+        # A figure under 0.5 is one of chance: what it can be is no less than around 0.5.
+        value = max(0.5, float(held_out_auroc(one, frame)[0]))
+        least, most = newcombe(value, *frame.class_groups)
+        results.append((max(0.5, min(float(low), least)), min(1.0, max(float(high), most))))
+    return results
+
+
+def below_chance(scores: FloatArray, frame: Frame, *, seed: int = 0) -> float | None:
+    """The AUROC of scores that are wrong too often to be chance: its interval ends below ``WORSE``. Else None.
+
+    Nothing that says nothing is wrong so often. It comes of samples that belong together and lie in different folds: what is
+    learned from one of a pair is the other's class turned round.
+    """
+    value = float(held_out_auroc(scores, frame)[0])
+    if value >= WORSE:
+        return None
+    high = float(np.percentile(_resampled([scores], frame, seed)[0], 97.5))
+    return value if max(high, newcombe(value, *frame.class_groups)[1]) < WORSE else None
+
+
+def _resampled(scores: Sequence[FloatArray], frame: Frame, seed: int) -> list[FloatArray]:
+    """The AUROCs of each of several scores in resamples of the groups, the same resamples for all."""
     size = frame.labels.size
     count = _times(RESAMPLES, size)
     prepared = [_Blocks(one, frame) for one in scores]
@@ -56,14 +84,7 @@ def intervals(scores: Sequence[FloatArray], frame: Frame, *, seed: int = 0) -> l
         weights = random.standard_exponential((min(rows, count - start), frame.groups))[:, frame.group]
         for one, kept in zip(prepared, values, strict=True):
             kept.append(one.auroc(weights))
-    results = []
-    for one, kept in zip(prepared, values, strict=True):
-        low, high = np.percentile(np.concatenate(kept), [2.5, 97.5])
-        # A figure under 0.5 is one of chance: what it can be is no less than around 0.5.
-        value = max(0.5, float(one.auroc(np.ones((1, size)))[0]))
-        least, most = newcombe(value, *frame.class_groups)
-        results.append((max(0.5, min(float(low), least)), min(1.0, max(float(high), most))))
-    return results
+    return [np.concatenate(kept) for kept in values]
 
 
 def newcombe(auroc: float, real: int, synthetic: int) -> tuple[float, float]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from gasdet.data import Dataset
-from gasdet.data.listing import counted
+from gasdet.data.listing import counted, is_archive_problem
 from gasdet.errors import UsageError
 from gasdet.inspection.checking.findings import KINDS, CheckReport, Finding
 from gasdet.inspection.checking.formats import contradiction
@@ -24,6 +25,11 @@ NEAR_DISTANCE = 31
 """Bits of 256 that the hashes of two pictures may differ in, as the authors of PDQ recommend."""
 
 _UNDECODED = b"bytes "
+_NEAR_NOUNS = {
+    Modality.IMAGE: "images, of one hash",
+    Modality.VIDEO: "clips, all frames shared",
+    Modality.AUDIO: "recordings, of one fingerprint",
+}
 _KIND_OF = {
     Reason.FILE_MISSING: "missing",
     Reason.SYMLINK_LOOP: "missing",
@@ -45,6 +51,7 @@ class _Seen:
         failed: How many were not.
         skipped: How many were not tried.
         partly: How many clips were not decoded to their end.
+        flat: Those with nothing in them.
     """
 
     samples: Sequence[Sample]
@@ -56,6 +63,7 @@ class _Seen:
     failed: int = 0
     skipped: int = 0
     partly: int = 0
+    flat: set[int] = field(default_factory=set)
 
 
 def check_data(
@@ -90,7 +98,9 @@ def check_data(
     sink = progress or Silent()
     seen = _pass(dataset.samples, workers, timeout, limits, sink)
     exact = _exact_sets(seen)
-    found = [*seen.findings, *_with_leaks("duplicates", exact, dataset.samples, lambda ones: _equal_how(seen, ones))]
+    telling = [places for places in exact if places[0] not in seen.flat]
+    found = [*seen.findings, *_with_leaks("duplicates", telling, dataset.samples, lambda ones: _equal_how(seen, ones))]
+    found += _flat_findings(seen, exact)
     not_compared: dict[str, int] = {}
     if near_distance is not None:
         near, not_compared = _near_findings(seen, near_distance, sink)
@@ -137,6 +147,8 @@ def _pass(
         else:
             seen.decoded += 1
         seen.partly += "partly" in facts
+        if "flat" in facts:
+            seen.flat.add(place)
         seen.bytes_of[place] = facts.get("bytes", b"")
         seen.contents[place] = _identity(sample, facts)
         seen.prints[place] = facts.get("hashes") or facts.get("sound") or b""
@@ -157,11 +169,15 @@ def _own_findings(inspection: Inspection) -> list[Finding]:
     """What is wrong with a sample by itself."""
     found, sample, reason = [], inspection.sample, inspection.reason
     if reason is not None:
-        kind = "skipped" if inspection.skipped else _KIND_OF.get(reason, "unreadable")
+        kind = _KIND_OF.get(reason, "unreadable")
+        if inspection.skipped:
+            kind = "archives_inside" if is_archive_problem(inspection.message) else "skipped"
         found.append(Finding(kind, (sample,), inspection.message.rstrip("."), reason.value))
     if "damaged" in inspection.facts:
         frames = counted(inspection.facts["damaged"], "frame")
-        found.append(Finding("damaged", (sample,), f"its decoder calls {frames} damaged"))
+        found.append(Finding("damaged", (sample,), f"{frames} damaged, and shown all the same"))
+    if "damage" in inspection.facts:
+        found.append(Finding("damaged", (sample,), inspection.facts["damage"]))
     wrong = contradiction(sample.member, inspection.facts.get("format", ""))
     if wrong:
         found.append(Finding("mislabelled", (sample,), wrong))
@@ -180,7 +196,18 @@ def _exact_sets(seen: _Seen) -> list[list[int]]:
 def _equal_how(seen: _Seen, places: Sequence[int]) -> str:
     if len({seen.bytes_of[place] for place in places}) == 1 and seen.bytes_of[places[0]]:
         return "equal files"
+    if seen.samples[places[0]].modality is Modality.IMAGE:
+        return "different files with equal pixels, transparency not compared"
     return "different files with equal content once decoded"
+
+
+def _flat_findings(seen: _Seen, sets: Iterable[Sequence[int]]) -> list[Finding]:
+    """Copies that say nothing of where they come from: any two all-white pictures of a size are equal."""
+    return [
+        Finding("flat_duplicates", tuple(seen.samples[place] for place in places), _equal_how(seen, places))
+        for places in sets
+        if places[0] in seen.flat
+    ]
 
 
 def _with_leaks(
@@ -256,10 +283,12 @@ def _near_of(sets: Sets, kept: list[list[int]], samples: Sequence[Sample], modal
 
 def _how_near(modality: Modality, distance: float) -> str:
     """In words, the most that a sample of a set differs from the nearest other."""
+    if not distance:
+        return f"nearly equal {_NEAR_NOUNS[modality]}"
     if modality is Modality.IMAGE:
         return f"nearly equal images, up to {distance:.0f} of 256 bits apart"
     if modality is Modality.VIDEO:
-        return f"nearly equal clips, {1 - distance:.0%} or more of the frames shared"
+        return f"nearly equal clips, {math.floor(100 * (1 - distance))}% or more of the frames shared"
     return f"nearly equal recordings, up to {distance:.1%} of the fingerprint's bits apart"
 
 

@@ -24,8 +24,10 @@ from gasdet.inspection.checking.sounds import fingerprint
 from gasdet.media import Decoded, MediaLimits, decode, sniff
 from gasdet.media.clip import Converter, best_stream, check_frame_size, frames_of, lacking, opened, read_header
 from gasdet.media.completeness import check_complete
+from gasdet.media.damage import picture_damage
+from gasdet.media.digest import digest
 from gasdet.media.frames import FrameSequence, Source
-from gasdet.media.source import open_source
+from gasdet.media.source import open_source, read_all
 from gasdet.types import Locator, Modality, Preprocessing, Reason
 
 DIGEST_BYTES = 16
@@ -60,7 +62,9 @@ def probe_sample(locator: Locator, preprocessing: Preprocessing, limits: MediaLi
         hashes: PDQ hashes, 32 bytes each: one of an image, up to 32 of a clip's frames. Those without structure are left out.
         sound: A recording's fingerprint, 4 bytes for each frame of it.
         partly: How many frames were decoded, of a clip that was not decoded to its end.
-        damaged: How many frames of a clip its decoder calls damaged, and shows all the same.
+        damage: What is damaged in a picture that can be decoded all the same, in words.
+        damaged: How many frames of a clip are damaged, and shown all the same.
+        flat: That there is nothing in it: one colour (in every frame), one value throughout.
         reason, message: Why it cannot be decoded.
 
     Raises:
@@ -74,18 +78,38 @@ def probe_sample(locator: Locator, preprocessing: Preprocessing, limits: MediaLi
         facts |= _content(source, preprocessing.modality, limits)
     except MediaError as error:
         facts |= {"reason": error.reason.value, "message": str(error)}
-    return Decoded(_NOTHING, "", facts={name: value for name, value in facts.items() if value not in (b"", "")})
+    return Decoded(_NOTHING, "", facts={name: value for name, value in facts.items() if value})
 
 
 def _content(source: Source, modality: Modality, limits: MediaLimits) -> dict[str, Any]:
     if modality is Modality.IMAGE:
-        pixels = decode(source, _WHOLE_IMAGE, limits).array
-        return {"content": _array_digest(pixels), "hashes": picture_hash(pixels.transpose(1, 2, 0))}
+        assert not isinstance(source, FrameSequence)
+        pixels, damage = _picture(source, limits)
+        hashes = picture_hash(pixels.transpose(1, 2, 0))
+        flat = not hashes and _is_flat(pixels)
+        return {"content": _content_digest(pixels), "hashes": hashes, "damage": damage, "flat": flat}
     if modality is Modality.VIDEO:
         return _frame_folder(source, limits) if isinstance(source, FrameSequence) else _clip(source, limits)
     samples = decode_content(source, _WHOLE_RECORDING, limits).array
+    sound = fingerprint(samples, SAMPLE_RATE).tobytes()
     # Plus nothing: of -0.0, which some decoders give, that makes 0.0, which has other bits.
-    return {"content": _array_digest(samples + np.float32(0)), "sound": fingerprint(samples, SAMPLE_RATE).tobytes()}
+    content = _content_digest(samples + np.float32(0))
+    return {"content": content, "sound": sound, "flat": not sound and bool((samples == samples[:1]).all())}
+
+
+def _picture(source: Path | bytes, limits: MediaLimits) -> tuple[npt.NDArray[Any], str]:
+    """A picture's pixels, uint8 ``[3, H, W]``, and what is damaged in it."""
+    decoded = decode(source, _WHOLE_IMAGE, limits)
+    if decoded.decoder.startswith("simplejpeg"):  # which gives no pixels where libjpeg warns
+        return decoded.array, ""
+    file, _ = open_source(source, limits)
+    with file:
+        return decoded.array, picture_damage(read_all(file))
+
+
+def _is_flat(pixels: npt.NDArray[Any]) -> bool:
+    """Whether a picture, uint8 ``[3, H, W]``, is of one colour."""
+    return bool((pixels == pixels[:, :1, :1]).all())
 
 
 def _file_facts(source: Path | bytes) -> tuple[str, bytes]:
@@ -98,11 +122,9 @@ def _file_facts(source: Path | bytes) -> tuple[str, bytes]:
         return found, hashlib.file_digest(file, "sha256").digest()[:DIGEST_BYTES]
 
 
-def _array_digest(array: npt.NDArray[Any]) -> bytes:
+def _content_digest(array: npt.NDArray[Any]) -> bytes:
     """Equal for arrays of equal type, shape and values."""
-    digest = hashlib.sha256(f"{array.dtype.str} {array.shape}\0".encode())
-    digest.update(np.ascontiguousarray(array).data.cast("B") if array.size else b"")
-    return digest.digest()[:DIGEST_BYTES]
+    return bytes.fromhex(digest(array))[:DIGEST_BYTES]
 
 
 @dataclass(slots=True)
@@ -138,6 +160,7 @@ class _Clip:
 
     def __init__(self) -> None:
         self.count = self.damaged = self._pixels = 0
+        self._flat = True
         self._digest, self._hashes = hashlib.sha256(), FrameHashes()
 
     def add(self, time: float, content: bytes, pixels: int, rgb: Callable[[], npt.NDArray[Any]]) -> None:
@@ -145,6 +168,7 @@ class _Clip:
         self.count += 1
         self._pixels += pixels
         self._digest.update(content)
+        self._flat = self._flat and _is_flat(rgb().transpose(2, 0, 1))
         if self._hashes.wants(time):
             self._hashes.add(time, rgb())
 
@@ -159,7 +183,7 @@ class _Clip:
             raise MediaError(Reason.NO_FRAMES, "The clip holds no frames.")
         told = {"partly": self.count} if self.full else {"content": self._digest.digest()[:DIGEST_BYTES]}
         damaged = {"damaged": self.damaged} if self.damaged else {}
-        return {**told, **damaged, "hashes": self._hashes.joined()}
+        return {**told, **damaged, "hashes": self._hashes.joined(), "flat": self._flat}
 
 
 def _clip(source: Path | bytes, limits: MediaLimits) -> dict[str, Any]:
@@ -210,9 +234,10 @@ def _frame_folder(source: FrameSequence, limits: MediaLimits) -> dict[str, Any]:
     fps = source.frame_rate or _USUAL_FPS
     frames: tuple[Path | bytes, ...] = source.frames
     for index, frame in enumerate(frames):
-        pixels = decode(frame, _WHOLE_IMAGE, limits).array
+        pixels, damage = _picture(frame, limits)
+        clip.damaged += bool(damage)
         rgb = functools.partial(pixels.transpose, 1, 2, 0)
-        clip.add(index / fps, _array_digest(pixels), pixels[0].size, rgb)
+        clip.add(index / fps, _content_digest(pixels), pixels[0].size, rgb)
         if clip.full:
             break
     return clip.facts()

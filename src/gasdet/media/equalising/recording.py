@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from gasdet.errors import MediaError
 from gasdet.media.audio import QUALITY, decode_audio
 from gasdet.media.clip import pyav
 from gasdet.media.decoded import Array, MediaLimits
 from gasdet.media.equalising.equalised import Equalised
-from gasdet.types import Modality, Preprocessing
+from gasdet.types import Modality, Preprocessing, Reason
 
 SILENCE_DB = 40.0
 """What lies this far below the loudest 20 ms, before the first sound and after the last, is silence."""
+
+SHORTEST_SECONDS = 0.1
+"""Less sound is nothing that could be repeated and still be what it was."""
+
+MOST_GAIN_DB = 40.0
+"""What is quieter is a remainder (of channels that cancel out, of dither), which no level turns into a recording."""
 
 _STEP_S = 0.001
 """How exactly a sound's beginning is found: coarser steps would leave a part of one, longer where there was silence."""
@@ -39,7 +47,7 @@ def equalised_recording(source: Path | bytes, numbers: Mapping[str, int | float]
         limits: Bounds of decoding.
 
     Raises:
-        MediaError: With the reason.
+        MediaError: With the reason; NO_SAMPLES too where less than ``SHORTEST_SECONDS`` of sound are there.
     """
     rate, narrow = int(numbers["sample_rate"]), 2 * int(numbers["bandwidth"])
     keys = {"sample_rate": narrow, "duration_seconds": 0}
@@ -49,6 +57,12 @@ def equalised_recording(source: Path | bytes, numbers: Mapping[str, int | float]
     if own_rate < narrow:
         notes.append(f"the recording's own rate of {own_rate} Hz holds less than the bandwidth to equalise")
     samples = without_silence(decoded.array - decoded.array.mean(dtype=np.float64), narrow)
+    # Again, of the sound alone: the mean of everything depends on how much silence there was, and would stay in the pauses.
+    samples -= samples.mean(dtype=np.float64).astype(np.float32)
+    if len(samples) < SHORTEST_SECONDS * narrow:
+        found = len(samples) / narrow
+        message = f"The recording has {found:.3f} s of sound; to be equalised it must have {SHORTEST_SECONDS} s."
+        raise MediaError(Reason.NO_SAMPLES, message)
     if narrow != rate:
         import soxr
 
@@ -58,9 +72,8 @@ def equalised_recording(source: Path | bytes, numbers: Mapping[str, int | float]
         notes.append(f"{len(samples) / rate:.2f} s of sound repeated to equalise a short recording")
         samples = np.resize(samples, wanted)
     start = (len(samples) - wanted) // 2
-    samples, clipped = _levelled(samples[start : start + wanted], float(numbers["loudness"]))
-    if clipped:
-        notes.append(f"{clipped} samples clipped to equalise the loudness")
+    samples, told = _levelled(samples[start : start + wanted], float(numbers["loudness"]))
+    notes += told
     return Equalised(
         _encoded(samples, rate, 1000 * int(numbers["kbps"])),
         f"{decoded.decoder} > pyav {pyav().__version__} libmp3lame",
@@ -93,14 +106,22 @@ def without_silence(samples: Array, rate: int) -> Array:
     return samples[loud[0] * step : (loud[-1] + 1) * step].astype(np.float32)
 
 
-def _levelled(samples: Array, loudness: float) -> tuple[Array, int]:
-    """A recording at a root mean square of ``loudness`` dB below full scale, and how many samples that clipped."""
+def _levelled(samples: Array, loudness: float) -> tuple[Array, list[str]]:
+    """A recording at a root mean square of ``loudness`` dB below full scale, and notes where it is not quite that."""
     level = float(np.sqrt(np.square(samples, dtype=np.float64).mean()))
     if level == 0:
-        return samples.astype(np.float32), 0
-    scaled = samples * (10 ** (loudness / 20) / level)
+        return samples.astype(np.float32), ["no sound in it to equalise"]
+    notes = []
+    gain = loudness - 20 * math.log10(level)
+    if gain > MOST_GAIN_DB:
+        notes.append(
+            f"{gain - MOST_GAIN_DB:.0f} dB too quiet to equalise: amplified by {MOST_GAIN_DB:g} dB and no more"
+        )
+    scaled = samples * 10 ** (min(gain, MOST_GAIN_DB) / 20)
     clipped = int((np.abs(scaled) > _CEILING).sum())
-    return np.clip(scaled, -_CEILING, _CEILING).astype(np.float32), clipped
+    if clipped:
+        notes.append(f"{clipped} samples clipped to equalise the loudness")
+    return np.clip(scaled, -_CEILING, _CEILING).astype(np.float32), notes
 
 
 def _encoded(samples: Array, rate: int, bit_rate: int) -> bytes:

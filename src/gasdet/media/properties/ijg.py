@@ -60,7 +60,7 @@ def estimate_quality(luminance: Array, chrominance: Array | None) -> tuple[int, 
 
     Args:
         luminance: Table of the first component, ``[64]``, in zigzag order.
-        chrominance: That of the second; None where there is one component only.
+        chrominance: That of the second; None where there is none of its own.
 
     Returns:
         The quality (the highest of several that are equally close), and the mean absolute difference of the entries to that

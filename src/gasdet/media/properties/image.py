@@ -143,7 +143,7 @@ def _of_jpeg(header: JpegHeader) -> dict[str, Value]:
     if tables:
         joined = b"".join(table.astype(">u2").tobytes() for table in tables)
         found["jpeg_tables"] = hashlib.sha256(joined).hexdigest()[:12]
-        quality, distance = estimate_quality(tables[0], tables[1] if len(tables) > 1 else None)
+        quality, distance = estimate_quality(tables[0], header.chrominance)
         found["jpeg_quality"], found["jpeg_fit"] = quality, distance
     # A damaged block, which Pillow passes over, is a block.
     for flag, kind in (("exif", "APP1:Exif"), ("xmp", "APP1:XMP"), ("icc", "APP2:ICC")):

@@ -71,6 +71,13 @@ class JpegHeader:
         return [self.tables[number] for _, _, number in self.sampling if number in self.tables]
 
     @property
+    def chrominance(self) -> Array | None:
+        """The second component's table where it is another than the first's, as of chrominance: of CMYK and RGB it is not."""
+        if len(self.sampling) < 2 or self.sampling[1][2] == self.sampling[0][2]:
+            return None
+        return self.tables.get(self.sampling[1][2])
+
+    @property
     def optimised(self) -> bool:
         """Whether a Huffman table is there that is none of the specification's typical ones (T.81, Annex K.3)."""
         return bool(self.huffman - _TYPICAL_HUFFMAN)
