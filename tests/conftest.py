@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import os
 import shutil
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -99,6 +101,37 @@ def with_plugins(plugin_site: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator
     monkeypatch.delenv("GASDET_STRICT_PLUGINS", raising=False)
     load_registry.cache_clear()
     yield plugin_site
+    load_registry.cache_clear()
+
+
+@pytest.fixture
+def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Path], None]]:
+    """A function that makes the source folder of a plugin an installed one, in this process and in those that it starts."""
+    from gasdet.registry import load_registry
+
+    site = tmp_path / "site"
+    site.mkdir()
+    monkeypatch.setenv("GASDET_STRICT_PLUGINS", "1")
+
+    def install(folder: Path) -> None:
+        project = tomllib.loads((folder / "pyproject.toml").read_text())["project"]
+        about = site / f"{project['name'].replace('-', '_')}-{project['version']}.dist-info"
+        about.mkdir()
+        (about / "METADATA").write_text(
+            f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n"
+        )
+        entries = "".join(f"{name} = {value}\n" for name, value in project["entry-points"]["gasdet"].items())
+        (about / "entry_points.txt").write_text(f"[gasdet]\n{entries}")
+        for path in (folder / "src", site):
+            monkeypatch.syspath_prepend(str(path))
+        paths = [str(site), str(folder / "src"), *filter(None, [os.environ.get("PYTHONPATH")])]
+        monkeypatch.setenv("PYTHONPATH", os.pathsep.join(paths))
+        monkeypatch.setenv("GASDET_PLUGINS", ",".join(project["entry-points"]["gasdet"]))
+        importlib.invalidate_caches()
+        load_registry.cache_clear()
+
+    yield install
+    monkeypatch.undo()
     load_registry.cache_clear()
 
 

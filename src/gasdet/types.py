@@ -346,6 +346,8 @@ class WeightsSpec:
         model: Keyword arguments of ``load_model`` that this file needs (over the detector's own).
         preprocessing: Preprocessing keys that this file needs (over the detector's own).
         notes: Anything a user must know.
+        dtypes: In which of float32, bfloat16 and float16 the model may run with them: its probabilities stay near those in
+            float32. The conformance kit checks bfloat16.
     """
 
     name: str
@@ -358,6 +360,7 @@ class WeightsSpec:
     model: Mapping[str, Any] = field(default_factory=dict)
     preprocessing: Mapping[str, Any] = field(default_factory=dict)
     notes: str = ""
+    dtypes: tuple[str, ...] = ("float32",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -443,6 +446,11 @@ class ComponentSpec:
         reference: Paper, equation or library that defines it.
         higher_is_better: For metrics: True, False, or None where neither (a count, a time).
         options: Default keyword arguments.
+        bounds: For metrics: the smallest and the largest value that it can take; None where it has none.
+        agrees_with: For metrics: import path of a function of (labels, scores, weights), e.g. of scikit-learn's behind a few
+            lines, with which it agrees; the conformance kit compares the two.
+        example: For losses of embeddings or outputs: import path of ``function(labels, seed)`` that makes an input for labels
+            ``[B]``, so that the conformance kit can call the loss.
     """
 
     name: str
@@ -451,3 +459,6 @@ class ComponentSpec:
     reference: str = ""
     higher_is_better: bool | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
+    bounds: tuple[float, float] | None = None
+    agrees_with: str = ""
+    example: str = ""

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 import pytest
 
-from gasdet.cli import data, group
+from gasdet.cli import data, group, plugin
 
 ROW = re.compile(r"^\| (`[^|]+`) \| (.+) \|$")
 
@@ -42,7 +42,9 @@ def command_named(name: str) -> click.Command:
     return command
 
 
-@pytest.mark.parametrize("name", [*group.COMMANDS, *(f"data {name}" for name in data.COMMANDS), ""])
+@pytest.mark.parametrize(
+    "name", [*group.COMMANDS, *(f"data {n}" for n in data.COMMANDS), *(f"plugin {n}" for n in plugin.COMMANDS), ""]
+)
 def test_the_documented_options_are_those_that_the_command_takes(docs: str, name: str) -> None:
     command = command_named(name)
     told, taken = documented(section(docs, f"gasdet {name}".strip())), options_of(command)
@@ -68,8 +70,9 @@ def test_the_documented_options_are_those_that_the_command_takes(docs: str, name
 def test_every_command_has_its_line(docs: str) -> None:
     for name, line in group.COMMANDS.items():
         assert f"| [`gasdet {name}`](#gasdet-{name}) | {line} |" in docs
-    for name, line in data.COMMANDS.items():
-        assert f"| [`gasdet data {name}`](#gasdet-data-{name}) | {line} |" in docs
+    for group_name, lines in (("data", data.COMMANDS), ("plugin", plugin.COMMANDS)):
+        for name, line in lines.items():
+            assert f"| [`gasdet {group_name} {name}`](#gasdet-{group_name}-{name}) | {line} |" in docs
 
 
 def test_every_environment_variable_that_is_read_is_documented(docs: str, repository: Path) -> None:

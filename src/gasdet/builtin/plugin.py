@@ -10,6 +10,10 @@ from gasdet.types import ComponentSpec
 _SKLEARN = "scikit-learn"
 
 
+_BOUNDS = {"cross_entropy": (0.0, float("inf")), "mcc": (-1.0, 1.0), "brier_within_bin": (-1.0, 1.0)}
+"""Bounds of the metrics that are not between 0 and 1."""
+
+
 def _metric(
     name: str, summary: str, reference: str, better: bool | None, function: str = "", **options: float
 ) -> ComponentSpec:
@@ -20,6 +24,7 @@ def _metric(
         reference=reference,
         higher_is_better=better,
         options=options,
+        bounds=_BOUNDS.get(name, (0.0, 1.0)),
     )
 
 

@@ -20,6 +20,7 @@ COMMANDS: dict[str, str] = {
     "calibrate": "Fit a calibrator, and report before and after on samples that took no part.",
     "train": "Train a detector by its plugin's recipe, on your data.",
     "data": "List, download, check and audit data sets.",
+    "plugin": "Write and check plugins.",
     "export": "Write a detector as a bundle that runs without gasdet, and check it.",
 }
 """Command name to its line in ``gasdet --help``. The command is ``command`` in the module of that name here."""
