@@ -283,3 +283,39 @@ def test_installed_packages_are_found_in_a_new_process(plugin_site: Path, collis
     ]
     assert {"testimage/edges", "testcollision/edges", "testcollision/corners", "testaudio/loudness"} <= set(detectors)
     assert not {"torch", "numpy", "gasdet_testimage.model"} & set(modules)
+
+
+@pytest.mark.parametrize(
+    ("statement", "state", "sentence"),
+    [
+        ('requires_gasdet = ">=99"', "refused", "it needs gasdet >=99 and this is gasdet"),
+        ('requires_gasdet = "<0.1"', "refused", "it needs gasdet <0.1 and this is gasdet"),
+        ('requires_gasdet = "new"', "broken", "requires_gasdet is 'new', not a version specifier"),
+        ("hookspec_version = 99", "refused", "it is made for version 99 of the hooks and gasdet"),
+        ("hookspec_version = 'two'", "broken", "hookspec_version is 'two', not a whole number"),
+        ("hookspec_version = 1", "ok", ""),
+    ],
+)
+def test_a_plugin_made_for_another_core_is_refused_with_one_sentence(
+    statement: str, state: str, sentence: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    about = tmp_path / "gasdet_other-1.0.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: gasdet-other\nVersion: 1.0\n")
+    module = f"made_for_{abs(hash(statement))}"
+    (about / "entry_points.txt").write_text(f"[gasdet]\nother = {module}\n")
+    (tmp_path / f"{module}.py").write_text(
+        "from gasdet import ComponentSpec, hookimpl\n"
+        f"{statement}\n"
+        "@hookimpl\ndef register_metrics(register):\n    register(ComponentSpec('odd', 'math:sqrt', 'for tests'))\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setenv("GASDET_PLUGINS", "other")
+    monkeypatch.delenv("GASDET_STRICT_PLUGINS", raising=False)
+    load_registry.cache_clear()
+    try:
+        found = next(plugin for plugin in load_registry().plugins if plugin.name == "other")
+    finally:
+        load_registry.cache_clear()
+    assert found.state == state
+    assert sentence in found.error

@@ -140,6 +140,7 @@ def _load(entry: importlib_metadata.EntryPoint, info: PluginInfo) -> LoadedPlugi
         # What a plugin prints while it loads must not end up in the output of --json.
         with contextlib.redirect_stdout(sys.stderr):
             plugin = entry.load()
+            _check_made_for(plugin)
             notes = _call_hooks(plugin, info.name, collector)
         collector.check_versions()
     except (Exception, SystemExit) as failure:
@@ -210,7 +211,7 @@ class _Collector:
         """Refuse the plugin where one of its detectors asks for another version of the core."""
         for _, spec in self.specs:
             if isinstance(spec, DetectorSpec) and spec.requires_gasdet:
-                _check_requirement(spec)
+                _check_requirement(spec.requires_gasdet, f"detector {spec.name!r}", f"its detector {spec.name!r}")
 
 
 def _checked_detector(spec: DetectorSpec) -> DetectorSpec:
@@ -247,19 +248,35 @@ def _checked_component(kind: str, spec: ComponentSpec) -> ComponentSpec:
     return spec
 
 
-def _check_requirement(spec: DetectorSpec) -> None:
+def _check_made_for(plugin: object) -> None:
+    """Refuse a plugin whose module states that it is made for another core, before any of its hooks is called.
+
+    ``requires_gasdet`` is a version specifier, for plugins that bring no detector to state it; ``hookspec_version`` the version
+    of the hooks that it implements.
+    """
+    stated = getattr(plugin, "requires_gasdet", "")
+    if stated:
+        _check_requirement(stated, "the plugin", "it")
+    version = getattr(plugin, "hookspec_version", hookspecs.HOOKSPEC_VERSION)
+    if not isinstance(version, int) or isinstance(version, bool) or version < 1:
+        raise PluginError(f"the plugin: hookspec_version is {version!r}, not a whole number of at least 1")
+    if version > hookspecs.HOOKSPEC_VERSION:
+        raise _RefusedError(
+            f"it is made for version {version} of the hooks and gasdet {__version__} has version "
+            f"{hookspecs.HOOKSPEC_VERSION}; install a newer gasdet, or an older version of the plugin"
+        )
+
+
+def _check_requirement(stated: object, what: str, who: str) -> None:
     from packaging.specifiers import InvalidSpecifier, SpecifierSet  # 25 ms, and few plugins state a requirement
 
     try:
-        fits = SpecifierSet(spec.requires_gasdet).contains(__version__, prereleases=True)
+        fits = SpecifierSet(str(stated)).contains(__version__, prereleases=True)
     except InvalidSpecifier:
-        raise PluginError(
-            f"detector {spec.name!r}: requires_gasdet is {spec.requires_gasdet!r}, not a version specifier like '>=0.1,<1'"
-        ) from None
+        raise PluginError(f"{what}: requires_gasdet is {stated!r}, not a version specifier like '>=0.1,<1'") from None
     if not fits:
         raise _RefusedError(
-            f"its detector {spec.name!r} needs gasdet {spec.requires_gasdet} and this is gasdet {__version__}; "
-            f"install a fitting version of either"
+            f"{who} needs gasdet {stated} and this is gasdet {__version__}; install a fitting version of either"
         )
 
 
