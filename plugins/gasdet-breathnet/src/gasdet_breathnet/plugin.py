@@ -18,6 +18,7 @@ BREATHNET = DetectorSpec(
         WeightsSpec(
             name="demo",
             kind="demo",
+            dtypes=("float32", "bfloat16"),
             source="package:demo.safetensors",
             sha256="bdcc3707c223d881bc47c8162fb673e7dedbc64472016ff583df78c12889200f",
             licence="MIT",
@@ -72,7 +73,13 @@ LOSSES = (
         "center", "squared distance of embeddings to a learnable centre", "Wen et al. 2016", "Center", one_class=False
     ),
     _loss("contrastive", "pairs of one label near, of two apart", "Hadsell, Chopra and LeCun 2006", margin=1.0),
-    _loss("breath", "predicted breath against its target, rare frames weighing more", "binary cross-entropy"),
+    ComponentSpec(
+        "breath",
+        "gasdet_breathnet.losses:breath",
+        "predicted breath against its target, rare frames weighing more",
+        "binary cross-entropy",
+        example="gasdet_breathnet.examples:breath_outputs",
+    ),
     _loss("weighted_cross_entropy", "cross-entropy with class weights", "torch", real=0.9, synthetic=0.1),
 )
 

@@ -37,6 +37,7 @@ DINOV3 = DetectorSpec(
         WeightsSpec(
             name="demo",
             kind="demo",
+            dtypes=("float32", "bfloat16"),
             source="package:demo.safetensors",
             sha256="c20eb405677342119b18c2b70e9c9faabdb5b06892d9ecf11f85c6d8a348ab9b",
             licence="MIT",

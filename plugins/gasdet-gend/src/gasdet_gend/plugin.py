@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from gasdet import BackboneSpec, ComponentSpec, DetectorSpec, Modality, WeightsSpec, hookimpl
 
+_OUTPUTS = "gasdet_gend.examples:frame_outputs"
 _WANG = "Wang and Isola 2020, arXiv 2005.10242; GenD, arXiv 2508.06248"
 _PAPER = "GenD, WACV 2026, arXiv 2508.06248"
 _PAPER_URL = "https://arxiv.org/abs/2508.06248"
@@ -117,9 +118,14 @@ LOSSES = (
         "gasdet_gend.losses:frame_average",
         "negative log likelihood of the frames' mean probability",
         "GenD's average of frames, arXiv 2508.06248",
+        example=_OUTPUTS,
     ),
     ComponentSpec(
-        "frame_alignment", "gasdet_gend.losses:frame_alignment", "alignment of the clips' mean frame features", _WANG
+        "frame_alignment",
+        "gasdet_gend.losses:frame_alignment",
+        "alignment of the clips' mean frame features",
+        _WANG,
+        example=_OUTPUTS,
     ),
     ComponentSpec(
         "frame_uniformity",
@@ -127,6 +133,7 @@ LOSSES = (
         "uniformity of the clips' mean frame features",
         _WANG,
         options={"t": 2.0},
+        example=_OUTPUTS,
     ),
 )
 

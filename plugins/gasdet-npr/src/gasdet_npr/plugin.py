@@ -16,6 +16,7 @@ NPR = DetectorSpec(
         WeightsSpec(
             name="demo",
             kind="demo",
+            dtypes=("float32", "bfloat16"),
             source="package:demo.safetensors",
             sha256="347167aedd9c242a9d9d3e56284b6bd4820545d17e0df535f3fbff764d8ea732",
             licence="MIT",

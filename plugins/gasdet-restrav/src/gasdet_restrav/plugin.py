@@ -24,6 +24,7 @@ RESTRAV = DetectorSpec(
         WeightsSpec(
             name="demo",
             kind="demo",
+            dtypes=("float32", "bfloat16"),
             source="package:demo.safetensors",
             sha256="85ca6d54622d94c594487962361bbb5171bd7d29a78cde66b7a9b4f2b71f5955",
             licence="MIT",
