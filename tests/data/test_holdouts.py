@@ -328,7 +328,7 @@ def test_fetched_holdouts(
     assert S not in everything_of(offline.value) + everything_of(refused.value)
     assert server not in everything_of(refused.value)
     with pytest.raises(DataError, match=r"cannot be fetched.* at line 3;") as one:  # and not its innocent neighbours
-        load_holdouts(written(f"{S}-table.parquet", absent, f"{S}-bad.zip"), KEY)
+        load_holdouts(written(f"{S}-table.parquet", absent, archive), KEY)
     assert S not in everything_of(one.value)
     assert S not in "".join(capfd.readouterr()) + caplog.text
 
