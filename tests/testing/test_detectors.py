@@ -91,6 +91,7 @@ MUTATIONS: dict[str, list[tuple[str, str, str]]] = {
             '    return "extra.weight" in names\n\n\ndef load_tensors(',
         ),
     ],
+    "calibrators": [(MODEL, "z = self.calibration(z)", "z = self.calibration(z) + 1.0")],
     "export": [(MODEL, HEAD, f'{HEAD}\n        z = z + 1.0 * (__name__ == "model")')],
     "recipe": [(RECIPE, '"cross_entropy": 1.0', '"cross_entropi": 1.0')],
     "gradient": [(MODEL, ".mean((2, 3))).float()", ".mean((2, 3)).detach()).float()")],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import shutil
@@ -12,22 +11,12 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from safetensors.torch import load_file
 
 import gasdet
 from gasdet.bundle import clean_process, comparison
-from gasdet.bundle.calibration import CALIBRATOR_NAME, CalibratorFile, write_calibrator
 from gasdet.errors import BundleError
 from gasdet_breathnet.plugin import BREATHNET
-
-KNOTS = {"x": [-2.0, -0.5, 0.25, 3.0], "y": [-3.0, -0.75, 0.0, 1.5]}
-CALIBRATORS: dict[str, tuple[dict[str, Any], str]] = {
-    "temperature": ({"temperature": 2.5}, "affine"),
-    "beta": ({"a": 0.75, "b": 1.5, "c": -0.2}, "beta"),
-    "isotonic": (KNOTS, "knots"),
-}
 
 
 @pytest.fixture
@@ -51,41 +40,8 @@ def trained(tmp_path: Path) -> Path:
     return folder
 
 
-def calibrate(folder: Path, method: str) -> None:
-    sha256 = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
-    parameters = CALIBRATORS[method][0]
-    fitted = CalibratorFile(method=method, parameters=parameters, detector=BREATHNET.name, weights_sha256=sha256)
-    write_calibrator(folder / CALIBRATOR_NAME, fitted)
-
-
 def scores(run: Any) -> dict[str, tuple[str, float]]:
     return {row["sample_id"]: (row["status"], row["p_synthetic"] or math.nan) for row in run.records().to_pylist()}
-
-
-def by_hand(method: str, z: np.ndarray) -> np.ndarray:
-    values = CALIBRATORS[method][0]
-    if method == "temperature":
-        return z / values["temperature"]
-    if method == "beta":
-        s = 1 / (1 + np.exp(-z))
-        return values["a"] * np.log(s) - values["b"] * np.log(1 - s) + values["c"]
-    return np.interp(z, values["x"], values["y"])
-
-
-@pytest.mark.usefixtures("without_process")
-@pytest.mark.parametrize("method", CALIBRATORS)
-def test_a_calibrator_inside_the_bundle(method: str, trained: Path, tmp_path: Path) -> None:
-    calibrate(trained, method)
-    told = gasdet.export(BREATHNET.name, tmp_path / "bundle", weights=str(trained))
-    kind = CALIBRATORS[method][1]
-    assert (told.calibrator, told.compared) == (kind, "margins")
-    assert told.difference < 1e-5
-    assert f"calibration.{kind}" in load_file(str(tmp_path / "bundle" / "model.safetensors"))
-    plain = gasdet.load(BREATHNET.name, weights=str(trained))
-    inside = gasdet.load(tmp_path / "bundle", trust_code=True)
-    batch = np.random.default_rng(0).normal(size=(4, 64_600)).astype(np.float32) * 0.1
-    z = np.diff(plain.logits(batch).astype(np.float64))
-    np.testing.assert_allclose(np.diff(inside.logits(batch)), by_hand(method, z), rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.usefixtures("without_process")

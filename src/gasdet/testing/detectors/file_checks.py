@@ -55,6 +55,34 @@ def _strict_loading(subject: DetectorSubject) -> None:
 
 
 @SUITE.check(
+    "calibrators",
+    "weights that hold a calibrator of any kind give the calibrated margin: a calibrated bundle needs it",
+    "take the class Calibration and its two lines in load_model from the scaffold's model.py (docs/decisions/0007).",
+)
+def _calibrators(subject: DetectorSubject) -> str:
+    state = _own_tensors(subject)
+    batch = subject.batch(3)[0]
+    logits = subject.logits(batch).astype(np.float64)
+    if logits.shape[1] != 2:
+        raise NotApplicable("a calibrator is folded into a margin, and it has three classes")
+    z = logits[:, 1] - logits[:, 0]
+    x = [float(z.min()) - 1.0, float(z.mean()), float(z.max()) + 1.0]
+    maps = {
+        "affine": ([2.0, -0.5], 2.0 * z - 0.5),
+        "beta": ([0.75, 1.5, -0.2], -0.75 * np.logaddexp(0.0, -z) + 1.5 * np.logaddexp(0.0, z) - 0.2),
+        "knots": ([x, [-3.0, 0.5, 2.0]], np.interp(z, x, [-3.0, 0.5, 2.0])),
+    }
+    for kind, (values, expected) in maps.items():
+        tensor = torch.tensor(values, dtype=torch.float64)
+        folder = subject.saved(f"calibrated-{kind}", {**state, f"calibration.{kind}": tensor})
+        found = subject.logits(batch, subject.load(str(folder))).astype(np.float64)
+        far = float(np.abs(found[:, 1] - found[:, 0] - expected).max())
+        if far > 1e-4 * max(1.0, float(np.abs(expected).max())):
+            raise Failed(f"With the calibrator {kind}, margins differ by up to {far:.3g} from what it says.")
+    return ", ".join(maps)
+
+
+@SUITE.check(
     "export",
     "exported, it gives the same logits in a process without gasdet",
     "see docs/bundles.md; model.py is all that a bundle has of the plugin.",
