@@ -78,6 +78,19 @@ def test_json_and_demo_weights(labelled: Path) -> None:
     assert "Demo weights (edges) are trained on simulated data" in table
 
 
+def test_a_precision_that_the_weights_do_not_state_is_told(labelled: Path) -> None:
+    line = "edges: its weights 'demo' are not stated to keep their scores in bfloat16; compare with float32.\n"
+    arguments = ("--plugin", "edges", "--weights", "demo", "--data", labelled, "--limit", "4")
+    assert line in evaluate(*arguments, "--dtype", "bfloat16").stderr
+    assert "not stated" not in evaluate(*arguments, "--dtype", "float32").stderr
+    demo = load_registry().detector("edges").spec.weights_named("demo")
+    object.__setattr__(demo, "dtypes", ("float32", "bfloat16"))
+    try:
+        assert "not stated" not in evaluate(*arguments, "--dtype", "bfloat16").stderr
+    finally:
+        object.__setattr__(demo, "dtypes", ("float32",))
+
+
 def test_a_plugin_s_metric_is_in_the_summary(labelled: Path) -> None:
     summary = json.loads(evaluate("--plugin", "edges", "--data", labelled, "--json").stdout)
     assert summary["detectors"]["edges"]["metrics"]["share_above_half"]["value"] == pytest.approx(0.5)

@@ -213,6 +213,26 @@ def modality_of(chosen: Chosen) -> Modality:
     return chosen.spec.modality if isinstance(chosen, Registered) else chosen.modality
 
 
+def precision_notes(detectors: Sequence[Detector], dtype: str | None) -> list[str]:
+    """A line for each detector that is to run in a precision in which its named weights are not stated to keep their scores."""
+    lines = []
+    for detector in detectors if dtype not in (None, "float32") else ():
+        if detector.weights.kind not in ("demo", "release"):
+            continue
+        spec = next(
+            e.spec
+            for e in load_registry().detectors()
+            if detector.origin == e.plugin.origin and e.spec.name == detector.name
+        )
+        weights = spec.weights_named(detector.weights.name)
+        if weights is not None and dtype not in weights.dtypes:
+            lines.append(
+                f"{detector.name}: its weights {weights.name!r} are not stated to keep their scores in {dtype}; compare with "
+                "float32."
+            )
+    return lines
+
+
 def load_chosen(
     chosen: Sequence[Chosen],
     weights: Weights,

@@ -9,7 +9,16 @@ from itertools import compress
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-from gasdet.api.choosing import Bases, Calibrators, Choice, ChosenCalibrators, Weights, choose, load_chosen
+from gasdet.api.choosing import (
+    Bases,
+    Calibrators,
+    Choice,
+    ChosenCalibrators,
+    Weights,
+    choose,
+    load_chosen,
+    precision_notes,
+)
 from gasdet.api.faces import check_faces, with_faces
 from gasdet.api.heatmaps import Heatmaps
 from gasdet.bundle import Detector
@@ -211,6 +220,8 @@ def iterate_detections(
         heatmaps.prepare(loaded, sink)
     if faces:
         loaded = with_faces(loaded)
+    for line in precision_notes(loaded, options.dtype if options else None):
+        sink.note(line)
     thresholds = {detector.name: abstain or _thresholds(detector, fpr) for detector in loaded}
     by_name = {detector.name: detector for detector in loaded}
     taken = {detector.modality for detector in loaded}

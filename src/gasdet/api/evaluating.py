@@ -19,6 +19,7 @@ from gasdet.api.choosing import (
     load_chosen,
     modality_of,
     name_of,
+    precision_notes,
 )
 from gasdet.api.demo import make_demo_data
 from gasdet.api.equalising import check_equalise, with_equalise
@@ -168,6 +169,8 @@ def evaluate(
         loaded = with_faces(loaded)
     if equalise is not None:
         loaded = with_equalise(loaded, equalise)
+    for line in precision_notes(loaded, options.dtype):
+        sink.note(line)
     for detector in loaded:
         if detector.calibrator is not None and (told := _fitted_here(detector.calibrator, dataset, originals)):
             sink.note(f"{detector.name}: its calibrator was fitted on {told}, which flatters its figures.")
