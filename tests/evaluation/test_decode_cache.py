@@ -28,7 +28,7 @@ from PIL import Image
 
 from gasdet.data import load_data
 from gasdet.errors import RunError
-from gasdet.evaluation import decode_cache, worker
+from gasdet.evaluation import decode_cache
 from gasdet.evaluation.decode_cache import (
     CacheCounts,
     CachedDecoding,
@@ -267,7 +267,7 @@ def test_a_file_that_changes_while_it_is_decoded_is_not_kept(
     tmp_path: Path, cache: DecodeCache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = picture(tmp_path / "a.png", 1)
-    decode_content = worker.decode_content
+    decode_content = decode_cache.decode_content
 
     def slow(*arguments: object) -> Decoded:
         decoded = decode_content(*arguments)
@@ -276,7 +276,7 @@ def test_a_file_that_changes_while_it_is_decoded_is_not_kept(
 
     decoding = CachedDecoding(cache)
     with monkeypatch.context() as patch:
-        patch.setattr(worker, "decode_content", slow)
+        patch.setattr(decode_cache, "decode_content", slow)
         decoding(make_sample(path).locator, IMAGE, MediaLimits())
     assert decoding.use == "changed"
     assert entries(cache) == []

@@ -6,6 +6,7 @@ import dataclasses
 
 import pytest
 
+from gasdet.errors import GasdetError
 from gasdet.registry import COMPONENT_KINDS, load_registry
 from gasdet.testing import ConformanceError, check_calibrator, check_loss, check_metric, check_preprocessor, suites
 from gasdet.testing.running import run_component
@@ -85,7 +86,18 @@ def test_a_failure_in_a_test_lists_every_check_with_what_to_change() -> None:
 def test_a_target_that_does_not_import_fails_the_first_check_alone() -> None:
     report = run_component("metric", ComponentSpec("gone", "gasdet_testbroken.absent:metric", "for tests"))
     assert [r.check for r in report.failed] == ["imports"]
-    assert {r.detail for r in report.results[1:]} == {"imports failed"}
+    assert {r.detail for r in report.results[1:]} == {"imports: failed"}
+
+
+@pytest.mark.usefixtures("broken")
+def test_a_preprocessor_whose_package_is_absent_is_neither_good_nor_bad(monkeypatch: pytest.MonkeyPatch) -> None:
+    def lacking(frames: object) -> None:
+        raise GasdetError("red is found with the package redness, which is not installed; install it.")
+
+    monkeypatch.setattr("gasdet_testbroken.preprocessors.good", lacking)
+    report = run_component("preprocessor", ComponentSpec("red", f"{PACKAGE}.preprocessors:good", "for tests"))
+    assert {r.result for r in report.results} == {"not applicable"}
+    assert "install it" in report.results[0].detail
 
 
 def test_only_some_checks() -> None:

@@ -53,8 +53,6 @@ def test_a_plugins_tests_use_them(tmp_path: Path) -> None:
         "-q",
         "-p",
         "no:cacheprovider",
-        "-p",
-        "gasdet.testing.fixtures",
         str(tmp_path),
     ]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)

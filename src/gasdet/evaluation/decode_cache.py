@@ -30,6 +30,7 @@ import numpy as np
 from gasdet.cache.store import Job, Store
 from gasdet.data import read_source
 from gasdet.evaluation.content import content_sha256, file_sha256
+from gasdet.evaluation.decoding import decode_content
 from gasdet.media import Decoded, MediaLimits, decoder_versions
 from gasdet.media.frames import Source
 from gasdet.types import Locator, Preprocessing
@@ -181,8 +182,6 @@ class CachedDecoding:
         Raises:
             MediaError: It cannot be read or decoded, with the reason.
         """
-        from gasdet.evaluation.worker import decode_content
-
         self.use = ""
         self._hashes.clear()
         source = read_source(locator)

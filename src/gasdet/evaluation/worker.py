@@ -24,9 +24,9 @@ from gasdet.data import read_source
 from gasdet.errors import GasdetError, MediaError
 from gasdet.evaluation import wire
 from gasdet.evaluation.decode_cache import CachedDecoding, DecodeCache
+from gasdet.evaluation.decoding import decode_content, region_of
 from gasdet.evaluation.text import first_line, one_line
-from gasdet.media import Decoded, FindRegions, MediaLimits, decode
-from gasdet.media.frames import Source
+from gasdet.media import Decoded, MediaLimits
 from gasdet.types import Locator, Modality, Preprocessing, Reason
 
 DecodeFunction = Callable[[Locator, Preprocessing, MediaLimits], Decoded]
@@ -50,30 +50,6 @@ def decode_sample(locator: Locator, preprocessing: Preprocessing, limits: MediaL
         GasdetError: What finds the preprocessing's region cannot be had.
     """
     return decode_content(read_source(locator), preprocessing, limits)
-
-
-def decode_content(source: Source, preprocessing: Preprocessing, limits: MediaLimits) -> Decoded:
-    """Decode what ``read_source`` gave.
-
-    Raises:
-        MediaError: It cannot be decoded, with the reason.
-        GasdetError: What finds the preprocessing's region cannot be had.
-    """
-    if preprocessing.modality is Modality.AUDIO and isinstance(source, Path | bytes):
-        from gasdet.evaluation.waveforms import decode_waveform, is_tensor_file
-
-        if is_tensor_file(source):
-            return decode_waveform(source, preprocessing, limits)
-    return decode(source, preprocessing, limits, _find_of(preprocessing.region))
-
-
-def _find_of(region: str) -> FindRegions | None:
-    """What finds a region; None where none is wanted, for which no plugin is looked for."""
-    if not region:
-        return None
-    from gasdet.evaluation.regions import region_finder
-
-    return region_finder(region)
 
 
 def answer(
@@ -114,7 +90,7 @@ def prepare(modality: Modality, region: str = "") -> None:
             importlib.import_module(name)
         except Exception:  # an absent or broken decoder is for gasdet.media to judge, per file
             continue
-    _find_of(region)
+    region_of(region)
 
 
 def serve(channel: socket.socket, function: DecodeFunction, timeout: float) -> None:

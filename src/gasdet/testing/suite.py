@@ -128,7 +128,7 @@ class Suite(Generic[Subject]):
 
     Args:
         kind: "detector", "metric", "loss", "calibrator" or "preprocessor".
-        gate: The check without which the later ones have nothing to look at: where it fails, they do not run.
+        gate: The check without which the later ones have nothing to look at: where it does not pass, they do not run.
     """
 
     def __init__(self, kind: str, gate: str = "imports") -> None:
@@ -175,8 +175,8 @@ class Suite(Generic[Subject]):
                 yield CheckResult(check.name, check.demands, "not applicable", unusable)
                 continue
             result = _run(check, subject)
-            if check.name == self.gate and result.result == "failed":
-                unusable = f"{self.gate} failed"
+            if check.name == self.gate and result.result != "passed":
+                unusable = f"{self.gate}: {result.result}"
             yield result
 
 

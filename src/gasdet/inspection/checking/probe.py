@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from gasdet.data import read_source
 from gasdet.errors import MediaError
-from gasdet.evaluation.worker import decode_content
+from gasdet.evaluation.decoding import decode_content
 from gasdet.inspection.checking.formats import format_of
 from gasdet.inspection.checking.pictures import picture_hash
 from gasdet.inspection.checking.sounds import fingerprint

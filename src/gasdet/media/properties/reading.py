@@ -7,6 +7,7 @@ from pathlib import Path
 from gasdet.errors import MediaError
 from gasdet.media.decoded import MediaLimits
 from gasdet.media.frames import Source
+from gasdet.media.properties.names import extension_of
 from gasdet.media.properties.spec import Value
 from gasdet.media.properties.table import PROPERTIES
 from gasdet.types import Modality, Reason
@@ -68,9 +69,3 @@ def _read(source: Source, modality: Modality, limits: MediaLimits) -> dict[str, 
     from gasdet.media.properties.recording import recording_properties
 
     return recording_properties(source, limits)
-
-
-def extension_of(name: str) -> str | None:
-    """The extension of a file's name in lower case, without its dot; None where it has none."""
-    stem, dot, suffix = name.replace("\\", "/").rpartition("/")[2].rpartition(".")
-    return suffix.lower() if dot and stem else None

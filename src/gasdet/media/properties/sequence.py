@@ -8,7 +8,7 @@ from gasdet.errors import MediaError
 from gasdet.media.decoded import MediaLimits
 from gasdet.media.frames import FrameSequence
 from gasdet.media.properties.image import image_properties
-from gasdet.media.properties.reading import extension_of
+from gasdet.media.properties.names import extension_of
 from gasdet.media.properties.spec import Value
 from gasdet.media.source import open_source
 from gasdet.types import Reason
