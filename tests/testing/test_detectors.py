@@ -68,7 +68,7 @@ MUTATIONS: dict[str, list[tuple[str, str, str]]] = {
             "        x = x[None] if x.dim() == 3 else x\n        if x.shape[1] != 3:",
         )
     ],
-    "polarity": [(MODEL, "[torch.zeros_like(z), z]", "[z, torch.zeros_like(z)]")],
+    "polarity": [(MODEL, HEAD, f"{HEAD}\n        z = -z")],
     "save-and-load": [
         (
             MODEL,
