@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from gasdet.registry import COMPONENT_KINDS, Registry, load_registry
-from gasdet.testing.suite import Report
+from gasdet.registry import COMPONENT_KINDS, Registered, Registry, load_registry
+from gasdet.testing.suite import Report, Told
 from gasdet.types import ComponentKind, ComponentSpec
 
 if TYPE_CHECKING:
@@ -52,13 +52,18 @@ def check_detector(
 
 
 def run_detector(
-    name: str, *, weights: str | None = None, data: str | Path | None = None, only: Sequence[str] = ()
+    name: str,
+    *,
+    weights: str | None = None,
+    data: str | Path | None = None,
+    only: Sequence[str] = (),
+    told: Told | None = None,
 ) -> Report:
     """As ``check_detector``, without an error for checks that fail."""
     from gasdet.testing.detectors import SUITE, DetectorSubject
 
     with tempfile.TemporaryDirectory(prefix="gasdet-check-") as folder:
-        return SUITE.run(name, DetectorSubject(name, Path(folder), weights=weights, data=data), only)
+        return SUITE.run(name, DetectorSubject(name, Path(folder), weights=weights, data=data), only, told)
 
 
 def check_metric(metric: str | ComponentSpec, *, only: Sequence[str] = ()) -> Report:
@@ -101,13 +106,15 @@ def check_preprocessor(preprocessor: str | ComponentSpec, *, only: Sequence[str]
     return run_component("preprocessor", preprocessor, only).require()
 
 
-def run_component(kind: ComponentKind, component: str | ComponentSpec, only: Sequence[str] = ()) -> Report:
+def run_component(
+    kind: ComponentKind, component: str | ComponentSpec, only: Sequence[str] = (), told: Told | None = None
+) -> Report:
     """As ``check_metric`` and its like, without an error for checks that fail."""
     if isinstance(component, ComponentSpec):
         spec = component
     else:
         spec = load_registry().component(kind, component).spec
-    return suites()[kind].run(spec.name, _subject(kind, spec), only)
+    return suites()[kind].run(spec.name, _subject(kind, spec), only, told)
 
 
 def _subject(kind: ComponentKind, spec: ComponentSpec) -> Any:
@@ -133,7 +140,7 @@ def check_plugin(
     *,
     weights: str | None = None,
     data: str | Path | None = None,
-    told: Callable[[Report], None] | None = None,
+    starts: Callable[[Kind, str], Told] | None = None,
 ) -> list[Report]:
     """Run the conformance kit on all that an installed plugin registers, or on the components of one name.
 
@@ -141,7 +148,7 @@ def check_plugin(
         name: A plugin (its entry point's name, or its distribution's), or any component.
         weights: For its detectors, as in ``check_detector``.
         data: Likewise.
-        told: Called with each report as it is ready.
+        starts: Called with kind and name of each component before its first check; what it returns hears of each result.
 
     Returns:
         A report for each component.
@@ -151,29 +158,22 @@ def check_plugin(
         PluginError: The plugin is broken or refused.
     """
     reports = []
-    for run in _runs(load_registry(), name, weights, data):
-        report = run()
-        reports.append(report)
-        if told is not None:
-            told(report)
+    for kind, entry in _entries(load_registry(), name):
+        told = starts(kind, entry.spec.name) if starts is not None else None
+        if isinstance(entry.spec, ComponentSpec):
+            reports.append(run_component(kind, entry.spec, told=told))  # type: ignore[arg-type]
+        else:
+            reports.append(run_detector(entry.qualified, weights=weights, data=data, told=told))
     return reports
 
 
-def _runs(
-    registry: Registry, name: str, weights: str | None, data: str | Path | None
-) -> Iterator[Callable[[], Report]]:
-    from functools import partial
-
-    detectors = [e for e in registry.detectors() if e.plugin.answers_to(name)]
-    components = [(k, e) for k in COMPONENT_KINDS for e in registry.components(k) if e.plugin.answers_to(name)]
-    if not detectors and not components:  # no plugin: a component's name
-        bare = name.rpartition("/")[2]
-        found = [(k, e) for k in COMPONENT_KINDS for e in registry.components(k) if name in (e.spec.name, e.qualified)]
-        if bare not in {e.spec.name for e in registry.detectors()} and found:
-            components = found
-        else:
-            detectors = [registry.detector(name)]  # raises with the nearest names, or says what broke the plugin
-    for detector in detectors:
-        yield partial(run_detector, detector.qualified, weights=weights, data=data)
-    for kind, component in components:
-        yield partial(run_component, kind, component.spec)
+def _entries(registry: Registry, name: str) -> list[tuple[Kind, Registered[Any]]]:
+    """What a plugin registers, detectors first; else what is called so."""
+    everything: list[tuple[Kind, Registered[Any]]] = [("detector", entry) for entry in registry.detectors()]
+    everything += [(kind, entry) for kind in COMPONENT_KINDS for entry in registry.components(kind)]
+    of_plugin = [(kind, entry) for kind, entry in everything if entry.plugin.answers_to(name)]
+    if of_plugin:
+        return of_plugin
+    named = [(kind, entry) for kind, entry in everything if name in (entry.spec.name, entry.qualified)]
+    # the registry raises with the nearest names, or says what broke the plugin, or that two plugins use the name
+    return named if any(kind != "detector" for kind, _ in named) else [("detector", registry.detector(name))]

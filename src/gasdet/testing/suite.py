@@ -66,6 +66,10 @@ class CheckResult:
     seconds: float = 0.0
 
 
+Told = Callable[[CheckResult], None]
+"""Hears of each result as soon as it is there."""
+
+
 @dataclass(frozen=True, slots=True)
 class Report:
     """All results for one component.
@@ -148,13 +152,14 @@ class Suite(Generic[Subject]):
 
         return add
 
-    def run(self, name: str, subject: Subject, only: Sequence[str] = ()) -> Report:
+    def run(self, name: str, subject: Subject, only: Sequence[str] = (), told: Told | None = None) -> Report:
         """Run the checks, or some of them, on one component. A check that crashes has failed.
 
         Args:
             name: Of the component.
             subject: What the checks get.
             only: Names of the checks to run; empty for all.
+            told: Called with each result as soon as it is there.
 
         Raises:
             UsageError: There is no check of such a name.
@@ -166,7 +171,12 @@ class Suite(Generic[Subject]):
             )
         assert self.gate in self.checks, f"the {self.kind} suite has no check {self.gate}"
         chosen = [check for check in self.checks.values() if not only or check.name in only]
-        return Report(self.kind, name, tuple(self._results(chosen, subject)))
+        results = []
+        for result in self._results(chosen, subject):
+            results.append(result)
+            if told is not None:
+                told(result)
+        return Report(self.kind, name, tuple(results))
 
     def _results(self, chosen: Sequence[Check[Subject]], subject: Subject) -> Iterator[CheckResult]:
         unusable = ""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +10,8 @@ import click
 from gasdet.cli import text
 
 if TYPE_CHECKING:
-    from gasdet.testing import Report
+    from gasdet.testing import CheckResult
+    from gasdet.testing.running import Kind
 
 _MARKS = {"passed": "ok", "failed": "FAILED", "not applicable": "-"}
 
@@ -43,13 +43,19 @@ def command(ctx: click.Context, name: str, weights: str | None, data: Path | Non
     from gasdet.testing.sources import plugin_of
 
     name = plugin_of(name)
-    columns = text.width()
-    reports = check_plugin(
-        name, weights=weights, data=data, told=None if as_json else lambda report: _print(report, columns)
-    )
+    tables: list[_Table] = []
+
+    def start(kind: Kind, component: str) -> _Table:
+        if tables:
+            click.echo()
+        tables.append(_Table(kind, component))
+        return tables[-1]
+
+    reports = check_plugin(name, weights=weights, data=data, starts=None if as_json else start)
     if as_json:
         text.echo_json({"plugin": name, "components": [report.to_mapping() for report in reports]})
     else:
+        click.echo()
         failed = sum(len(report.failed) for report in reports)
         total = sum(result.result != "not applicable" for report in reports for result in report.results)
         what = f"{failed} of {total} checks failed" if failed else f"all {total} checks passed"
@@ -57,14 +63,19 @@ def command(ctx: click.Context, name: str, weights: str | None, data: Path | Non
     ctx.exit(0 if all(report.passed for report in reports) else 1)
 
 
-def _print(report: Report, columns: int | None) -> None:
-    """One component's table; what to change stands below a check that failed."""
-    width = max(len(result.check) for result in report.results)
-    click.echo(f"{report.kind} {report.name}")
-    for result in report.results:
-        line = f"  {result.check:<{width}}  {_MARKS[result.result]:<6}  {result.detail}".rstrip()
-        click.echo(line if columns is None or result.result == "failed" else line[:columns])
+class _Table:
+    """One component's table, a line as soon as its check is done; what to change stands below a check that failed."""
+
+    def __init__(self, kind: Kind, name: str) -> None:
+        from gasdet.testing import suites
+
+        self._width = max(map(len, suites()[kind].checks))
+        self._columns = text.width()
+        click.echo(f"{kind} {name}")
+
+    def __call__(self, result: CheckResult) -> None:
+        """Print a result."""
+        line = f"  {result.check:<{self._width}}  {_MARKS[result.result]:<6}  {result.detail}".rstrip()
+        click.echo(line if self._columns is None or result.result == "failed" else line[: self._columns])
         if result.result == "failed":
-            click.echo(f"  {'':<{width}}  to change: {result.advice}")
-    click.echo()
-    sys.stdout.flush()
+            click.echo(f"  {'':<{self._width}}  to change: {result.advice}")
