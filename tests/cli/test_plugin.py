@@ -22,7 +22,7 @@ def test_new_says_what_is_next(gasdet: Any, tmp_path: Path) -> None:
     assert "Modality.AUDIO" in (tmp_path / "gasdet-mine/src/gasdet_mine/plugin.py").read_text()
     again = gasdet("plugin", "new", "mine")
     assert again.returncode == 2
-    assert again.stderr.startswith("Error: gasdet-mine is there already")
+    assert "\nError: gasdet-mine is there already" in f"\n{again.stderr}"
 
 
 def test_check_prints_a_table_and_succeeds(gasdet: Any) -> None:
