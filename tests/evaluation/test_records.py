@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import platform
+import subprocess
+import sys
 
 import pyarrow.parquet as pq
 import pytest
@@ -24,6 +27,22 @@ def test_records_come_back_as_they_were(make_sample, tmp_path):
     table = read_records(tmp_path / "part.parquet")
     assert table.to_pylist() == written
     assert table.schema.equals(records.schema())
+
+
+@pytest.mark.skipif(platform.system() != "Linux", reason="counts threads by /proc")
+def test_reading_leaves_no_thread_that_could_abort_the_process_at_its_end(make_sample, tmp_path):
+    """A thread of pyarrow's that held a Python object did: a run that had succeeded ended with exit code 134."""
+    write_records(tmp_path / "part.parquet", table_of(rows(make_sample, count=50)))
+    program = (
+        "import os, sys, pyarrow.parquet\n"
+        "from pathlib import Path\n"
+        "from gasdet.evaluation.records import read_records\n"
+        "before = len(os.listdir('/proc/self/task'))\n"
+        "read_records(Path(sys.argv[1]))\n"
+        "print(len(os.listdir('/proc/self/task')) - before)\n"
+    )
+    command = [sys.executable, "-c", program, str(tmp_path / "part.parquet")]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "0\n"
 
 
 def test_the_columns_are_those_of_the_format():

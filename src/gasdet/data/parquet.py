@@ -22,15 +22,17 @@ from gasdet.data.labels import LABEL_WORDS, media_type_of_label, split_of_file, 
 from gasdet.data.listing import HEAD_BYTES, Problem
 from gasdet.data.manifest import FolderPlace, Row, rows_samples
 from gasdet.data.names import printable
-from gasdet.data.parquet_cursor import chunk_of, open_parquet
+from gasdet.data.parquet_cursor import BUFFER_BYTES, chunk_of
 from gasdet.data.reading import read_head
 from gasdet.errors import DataError, MediaError
 from gasdet.media import modality_of_name, sniff
+from gasdet.parquet_files import open_parquet
 from gasdet.types import Locator, MediaType, Modality, Reason, Sample
 
 if TYPE_CHECKING:
     import pyarrow as pa
-    import pyarrow.parquet as pq
+
+    from gasdet.parquet_files import ParquetFile
 
 _BATCH_ROWS = 16384
 
@@ -73,14 +75,14 @@ def parquet_samples(files: Sequence[tuple[str, str]], name: str, stated: Stated)
     for member, path in files:
         shown = printable(path)
         try:
-            file = open_parquet(path)
+            file = open_parquet(path, buffer_size=BUFFER_BYTES)
             schema: pa.Schema = file.schema_arrow
             columns = _media_columns(schema, stated, shown)
             if columns:
                 found = _TableReader(file, path, member, name, columns, stated).read()
             else:
                 found = _manifest(file, path, name, stated)
-            file.close()
+            file.close(force=True)
         except (OSError, pa.ArrowException, ValueError) as error:
             first_line = str(error).partition("\n")[0]
             raise DataError(f"{shown} cannot be read as Parquet ({first_line}).") from error
@@ -91,7 +93,7 @@ def parquet_samples(files: Sequence[tuple[str, str]], name: str, stated: Stated)
     return part
 
 
-def _manifest(file: pq.ParquetFile, path: str, name: str, stated: Stated) -> Part:
+def _manifest(file: ParquetFile, path: str, name: str, stated: Stated) -> Part:
     """A table without media: its rows name files."""
     columns: list[str] = file.schema_arrow.names
     table = file.read(columns=[c for c in columns if _is_plain(file.schema_arrow.field(c).type)], use_threads=False)
@@ -178,7 +180,7 @@ class _TableReader:
     """Makes a sample of each row (and media column) of one file."""
 
     def __init__(
-        self, file: pq.ParquetFile, path: str, member: str, name: str, columns: list[MediaColumn], stated: Stated
+        self, file: ParquetFile, path: str, member: str, name: str, columns: list[MediaColumn], stated: Stated
     ) -> None:
         self.file, self.path, self.shown, self.member, self.name = file, path, printable(path), member, name
         self.columns, self.stated = columns, stated

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from gasdet.atomic_files import write_atomically
 from gasdet.errors import DataError, RunError
+from gasdet.parquet_files import read_parquet
 from gasdet.types import Locator, MediaType, Modality, Provenance, Reason, Sample
 
 if TYPE_CHECKING:
@@ -175,10 +176,9 @@ def read_plan(path: Path) -> tuple[Sample, ...]:
         RunError: The file is absent, damaged or of another version.
     """
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     try:
-        table = pq.read_table(path, partitioning=None)
+        table = read_parquet(path)
         version = (table.schema.metadata or {}).get(_VERSION_KEY)
         if version != str(PLAN_VERSION).encode():
             raise RunError(f"{path}: written by another version of gasdet; start the run over with --restart.")

@@ -13,6 +13,7 @@ from gasdet.atomic_files import write_atomically
 from gasdet.errors import RunError
 from gasdet.evaluation.concealing import concealed
 from gasdet.evaluation.text import storable
+from gasdet.parquet_files import read_parquet
 from gasdet.types import Sample, Status
 
 if TYPE_CHECKING:
@@ -125,13 +126,9 @@ def read_records(path: Path) -> pa.Table:
         RunError: The file is absent, damaged, or of another version.
     """
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     try:
-        with open(path, "rb") as file:
-            # Without threads: one of pyarrow's may still hold a buffer of this Python file when the interpreter ends, which
-            # then aborts.
-            table = pq.ParquetFile(file, page_checksum_verification=True).read(use_threads=False)
+        table = read_parquet(path, page_checksums=True)
     except (OSError, pa.ArrowException) as error:
         raise RunError(f"{path}: the records cannot be read: {error}.") from error
     if not table.schema.equals(schema(), check_metadata=False) or _version(table) != RECORDS_VERSION:

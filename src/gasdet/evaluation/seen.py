@@ -9,6 +9,7 @@ from pathlib import Path
 
 from gasdet.errors import DataError
 from gasdet.evaluation.finished import read_json
+from gasdet.parquet_files import read_parquet
 
 TRAINING_RECORD, TRAINING_SAMPLES = "train.json", "samples.parquet"
 _TRAINED = frozenset({"train", "training"})
@@ -68,12 +69,11 @@ def seen_by(weights: Path, sha256: str) -> Seen:
 
 def _samples(path: Path) -> tuple[dict[str, str], dict[str, str]]:
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     if not path.is_file():
         return {}, {}
     try:
-        table = pq.read_table(path, columns=["sample_id", "content", "part"], partitioning=None)
+        table = read_parquet(path, ["sample_id", "content", "part"])
     except (OSError, pa.ArrowException, KeyError, ValueError) as error:
         raise DataError(f"{path}: which samples were trained on cannot be read ({error}); train again.") from error
     ids, contents, parts = (table[name].to_pylist() for name in ("sample_id", "content", "part"))

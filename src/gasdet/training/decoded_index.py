@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 
 from gasdet.atomic_files import write_atomically
 from gasdet.errors import RunError
+from gasdet.parquet_files import read_parquet
 from gasdet.types import Reason
 
 _SCHEMA = pa.schema(
@@ -88,7 +89,7 @@ class DecodedIndex:
 
     def _read(self, part: Path, present: int) -> None:
         try:
-            columns = pq.read_table(part, schema=_SCHEMA).to_pydict()
+            columns = read_parquet(part, _SCHEMA.names).to_pydict()
         except (pa.ArrowException, OSError):
             part.unlink(missing_ok=True)
             return

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from gasdet.atomic_files import write_atomically
 from gasdet.cache.folders import CacheFolder, prune
+from gasdet.parquet_files import read_parquet
 
 Vector = npt.NDArray[np.float32]
 
@@ -98,7 +99,7 @@ class FeatureCache:
 
     def _read(self, part: Path) -> None:
         try:
-            table = pq.read_table(part, columns=["content", "digest", "features"]).combine_chunks()
+            table = read_parquet(part, ["content", "digest", "features"]).combine_chunks()
             contents, digests = table["content"].to_pylist(), table["digest"].to_pylist()
             lists = pa.concat_arrays(table["features"].chunks)
         except (pa.ArrowException, OSError, KeyError):

@@ -13,6 +13,7 @@ import yaml
 
 from gasdet.atomic_files import write_atomically
 from gasdet.errors import DataError, PluginError, RunError
+from gasdet.parquet_files import read_parquet
 from gasdet.registry import load_target
 from gasdet.types import DetectorSpec
 
@@ -130,10 +131,9 @@ def read_samples(path: Path) -> list[SampleRow]:
         DataError: It cannot be read.
     """
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     try:
-        table = pq.read_table(path, columns=["sample_id", "content", "part"], partitioning=None).to_pydict()
+        table = read_parquet(path, ["sample_id", "content", "part"]).to_pydict()
         rows = zip(table["sample_id"], table["content"], table["part"], strict=True)
     except (OSError, pa.ArrowException, KeyError, ValueError) as error:
         raise DataError(f"{path}: which samples were trained on cannot be read ({error}); train again.") from error

@@ -22,6 +22,7 @@ from gasdet.data.labels import LABEL_WORDS, media_type_of_label
 from gasdet.data.names import printable
 from gasdet.errors import DataError, GasdetError, first_line
 from gasdet.media.digest import digest
+from gasdet.parquet_files import open_parquet
 from gasdet.training.decoded_store import Failure
 from gasdet.training.features import FeatureSet
 from gasdet.types import Locator, LocatorKind, MediaType, Modality, Reason, Sample
@@ -90,17 +91,17 @@ def read_stored_vectors(path: Path, modality: Modality) -> StoredVectors:
 
 def _read_parquet(path: Path, shown: str) -> tuple[npt.NDArray[np.float32], Columns]:
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     try:
-        names = pq.read_schema(path).names
+        file = open_parquet(path)
+        names = file.schema_arrow.names
         if _FEATURES not in names:
             raise DataError(f"{shown} has no column {_FEATURES!r}; it has {', '.join(names)}.")
         roles = roles_of(names)
         wanted = {name: column for name in ("label", *_DESCRIBING) if (column := getattr(roles, name))}
         if _IDENTITY in names:
             wanted[_IDENTITY] = _IDENTITY
-        table = pq.read_table(path, columns=[_FEATURES, *wanted.values()])
+        table = file.read(columns=[_FEATURES, *wanted.values()], use_threads=False)
         lists = table[_FEATURES].combine_chunks()
         kind = lists.type
         if not (pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)):

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from gasdet.atomic_files import write_atomically
 from gasdet.errors import RunError
 from gasdet.evaluation.text import one_line, storable
+from gasdet.parquet_files import read_parquet
 from gasdet.training.decoded_store import DecodedSet, Failure
 from gasdet.training.features import FeatureSet
 from gasdet.types import Reason
@@ -94,12 +95,11 @@ class UsableSamples:
 
     def _read(self) -> None:
         import pyarrow as pa
-        import pyarrow.parquet as pq
 
         if not self._path.exists():
             return
         try:
-            table = pq.read_table(self._path, columns=list(_COLUMNS), partitioning=None).to_pydict()
+            table = read_parquet(self._path, _COLUMNS).to_pydict()
         except (OSError, pa.ArrowException, KeyError, ValueError) as error:
             raise RunError(
                 f"{self._path} cannot be read ({one_line(str(error))}); start over with --restart."
