@@ -132,12 +132,12 @@ datasets:
         load_data(tmp_path / "d.yaml")
 
 
-def test_categories_modality_and_provenance(load: Load) -> None:
+def test_categories_and_modality(load: Load) -> None:
     assert counts(load(categories=["FACES*"])) == {"middle": 60, "little": 30}
     assert counts(load(categories=["faces", "diverse"])) == {"large": 300, "middle": 60}
     assert counts(load(modality="audio")) == {"talks": 40}
     assert counts(load(modality=Modality.IMAGE, datasets=["*l*"])) == {"large": 300, "middle": 60, "little": 30}
-    assert counts(load(provenance="public")) == counts(load(modality="", provenance="")) == counts(load())
+    assert counts(load(modality="")) == counts(load())
     with pytest.raises(
         DataError, match="no data set's category matches cars; there are Faces-and-hands, diverse, faces"
     ):
@@ -146,8 +146,6 @@ def test_categories_modality_and_provenance(load: Load) -> None:
         load(categories=["x"], datasets=["talks"])
     with pytest.raises(DataError, match="no video data sets among those that are asked for"):
         load(modality="video")
-    with pytest.raises(DataError, match="no holdout data sets"):
-        load(provenance="holdout")
 
 
 def test_uses_that_are_wrong(load: Load, tree: Tree) -> None:
@@ -156,15 +154,11 @@ def test_uses_that_are_wrong(load: Load, tree: Tree) -> None:
         load(total=0)
     with pytest.raises(UsageError, match="--modality must be one of image, video, audio, not 'text'"):
         load(modality="text")
-    with pytest.raises(UsageError, match="--provenance must be one of public, holdout, not 'private'"):
-        load(provenance="private")
     with pytest.raises(UsageError, match=r"--category is for catalogues, and .*folder is none"):
         load_data(folder, categories=["faces"])
     assert {s.modality for s in load_data(folder, modality="image").samples} == {Modality.IMAGE}
     with pytest.raises(DataError, match="nothing is left"):
         load_data(folder, modality="audio")
-    with pytest.raises(DataError, match="nothing is left"):
-        load_data(folder, provenance="holdout")
 
 
 def test_where_the_data_come_from_is_kept(load: Load, tmp_path: Path, tree: Tree) -> None:

@@ -31,7 +31,6 @@ def audit(
     datasets: Sequence[str] = (),
     categories: Sequence[str] = (),
     modality: str | None = None,
-    provenance: str | None = None,
     mode: Mode = "full",
     limit: int | None = None,
     seed: int = 0,
@@ -51,7 +50,6 @@ def audit(
         datasets: Patterns of data set names to keep.
         categories: Patterns of categories of a catalogue's entries to keep.
         modality: Only this one.
-        provenance: Only public data, as it is.
         mode: How much of each data set.
         limit: At most so many samples.
         seed: Of the sampling, the folds, the model and the resamples.
@@ -82,7 +80,6 @@ def audit(
         datasets=datasets,
         categories=categories,
         modality=modality,
-        provenance=provenance,
         mode=mode,
         limit=limit,
         seed=seed,

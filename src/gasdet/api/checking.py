@@ -26,7 +26,6 @@ def check(
     datasets: Sequence[str] = (),
     categories: Sequence[str] = (),
     modality: str | None = None,
-    provenance: str | None = None,
     mode: Literal["debug", "small", "full"] = "full",
     limit: int | None = None,
     near_distance: int | None = NEAR_DISTANCE,
@@ -45,7 +44,6 @@ def check(
         datasets: Patterns of data set names to keep.
         categories: Patterns of categories of a catalogue's entries to keep.
         modality: Only this one.
-        provenance: Only public data, as it is; holdouts are refused.
         mode: How much of each data set.
         limit: At most so many samples.
         near_distance: Bits of 256 that the hashes of two pictures may differ in, 0 to 47; None looks for exact copies only.
@@ -74,7 +72,6 @@ def check(
         datasets=datasets,
         categories=categories,
         modality=modality,
-        provenance=provenance,
         mode=mode,
         limit=limit,
         offline=offline,

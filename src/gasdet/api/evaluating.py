@@ -141,7 +141,6 @@ def evaluate(
             split=split,
             datasets=datasets,
             limit=None if private.asked else limit,
-            provenance=Provenance.PUBLIC,
             progress=sink,
             **selection,
         )

@@ -9,7 +9,7 @@ from typing import Any
 
 from gasdet.data.catalogue import CatalogueEntry, load_catalogue
 from gasdet.data.choosing import Choice, member_of
-from gasdet.types import Modality, Provenance
+from gasdet.types import Modality
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,6 @@ def list_catalogue(
     datasets: Sequence[str] = (),
     categories: Sequence[str] = (),
     modality: Modality | str | None = None,
-    provenance: Provenance | str | None = None,
 ) -> list[ListedDataset]:
     """The data sets of a catalogue that are asked for, in its order. Nothing is fetched and no server is asked.
 
@@ -72,18 +71,16 @@ def list_catalogue(
         datasets: Only those with such a name (``*``, ``?``, in any case).
         categories: Only those with such a category.
         modality: Only those of this modality, or that state none.
-        provenance: ``"public"``: a catalogue that is listed is taken for public.
 
     Raises:
         DataError: The catalogue cannot be read, or nothing in it is asked for.
         ConfigError: It has unknown keys or unusable values.
-        UsageError: ``modality`` or ``provenance`` is none.
+        UsageError: ``modality`` is none.
     """
     choice = Choice(
         patterns=tuple(datasets),
         categories=tuple(categories),
         modality=member_of(Modality, modality, "--modality"),
-        provenance=member_of(Provenance, provenance, "--provenance"),
     )
     return [_listed(entry) for entry in choice.entries(load_catalogue(catalogue).entries)]
 

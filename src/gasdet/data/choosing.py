@@ -13,7 +13,7 @@ from gasdet.data.building import Part, keep_split
 from gasdet.data.catalogue import CatalogueEntry
 from gasdet.data.listing import counted
 from gasdet.errors import DataError, UsageError
-from gasdet.types import Modality, Provenance, Sample
+from gasdet.types import Modality, Sample
 
 E = TypeVar("E", bound=StrEnum)
 
@@ -41,7 +41,6 @@ class Choice:
         patterns: Data sets with such a name.
         categories: A catalogue's data sets with such a category.
         modality: That modality only; None for all.
-        provenance: Public data only, or holdouts only; None for both.
         modalities: Those that the chosen detectors take; None where that does not matter. What it leaves out is noted.
         annotations: Columns of tables whose cells the samples keep.
     """
@@ -50,7 +49,6 @@ class Choice:
     patterns: tuple[str, ...] = ()
     categories: tuple[str, ...] = ()
     modality: Modality | None = None
-    provenance: Provenance | None = None
     modalities: Collection[Modality] | None = None
     annotations: tuple[str, ...] = ()
 
@@ -73,13 +71,10 @@ class Choice:
             if not chosen:
                 told = f"there are {_listed(there)}" if there else "none of the data sets states one"
                 raise DataError(f"no data set's category matches {' or '.join(self.categories)}; {told}.")
-        if self.provenance is not None:
-            chosen = [entry for entry in chosen if entry.provenance is self.provenance]
         if self.modality is not None:
             chosen = [entry for entry in chosen if _may_be(entry, {self.modality})]
         if not chosen:
-            asked = " ".join(str(word) for word in (self.provenance, self.modality) if word is not None)
-            raise DataError(f"the catalogue has no {asked} data sets among those that are asked for.")
+            raise DataError(f"the catalogue has no {self.modality} data sets among those that are asked for.")
         return chosen
 
     def takers(self, entries: Sequence[CatalogueEntry], notes: list[str]) -> list[CatalogueEntry]:
@@ -105,8 +100,6 @@ class Choice:
             samples = [sample for sample in samples if self.wants_dataset(sample.dataset)]
             if not samples:
                 raise _none_called(self.patterns, names)
-        if self.provenance is not None:
-            samples = [sample for sample in samples if sample.provenance is self.provenance]
         if self.modality is not None:
             samples = [sample for sample in samples if sample.modality is self.modality]
         if self.modalities is None:

@@ -18,7 +18,7 @@ from gasdet.data.sampling import MODE_CAPS, Mode, select, select_total
 from gasdet.data.sources import part_of
 from gasdet.errors import DataError, UsageError, about_lines
 from gasdet.progress import ProgressSink
-from gasdet.types import MediaType, Modality, Provenance, Sample
+from gasdet.types import MediaType, Modality, Sample
 
 DEMO = "demo"
 _STATED_LABEL = re.compile(rf"^({'|'.join(MediaType)}):(.+)$", re.DOTALL)
@@ -36,7 +36,6 @@ def load_data(
     annotations: Sequence[str] = (),
     categories: Sequence[str] = (),
     modality: Modality | str | None = None,
-    provenance: Provenance | str | None = None,
     total: int | None = None,
     offline: bool = False,
     progress: ProgressSink | None = None,
@@ -60,7 +59,6 @@ def load_data(
         annotations: Columns of manifests and tables whose cells the samples keep as ``Sample.annotations``.
         categories: Take only a catalogue's data sets whose category matches one of these patterns.
         modality: Take this modality only; a catalogue's data sets of another are not even fetched.
-        provenance: ``"public"``: what this function loads is public, so that ``"holdout"`` leaves nothing.
         total: At most so many samples in all, shared out among the data sets as the catalogues' shares and floors say;
             counts instead of the catalogues' own totals.
         offline: Fetch nothing; what is not at hand is an error.
@@ -70,8 +68,8 @@ def load_data(
         DataError: A source cannot be read, or nothing is left of the data.
         FetchError: A catalogue's data cannot be fetched.
         ConfigError: A catalogue has unknown keys or unusable values.
-        UsageError: ``limit``, ``total``, ``mode``, ``modality`` or ``provenance`` is none, or ``categories`` are asked of
-            what is no catalogue.
+        UsageError: ``limit``, ``total``, ``mode`` or ``modality`` is none, or ``categories`` are asked of what is no
+            catalogue.
     """
     given = [source] if isinstance(source, str | Path) else list(source)
     choice = Choice(
@@ -79,7 +77,6 @@ def load_data(
         patterns=tuple(datasets),
         categories=tuple(categories),
         modality=member_of(Modality, modality, "--modality"),
-        provenance=member_of(Provenance, provenance, "--provenance"),
         modalities=modalities,
         annotations=tuple(annotations),
     )

@@ -14,7 +14,7 @@ from gasdet.data.names import printable
 from gasdet.data.sampling import Mode
 from gasdet.errors import UsageError
 from gasdet.progress import ProgressSink
-from gasdet.types import Modality, Provenance
+from gasdet.types import Modality
 
 if TYPE_CHECKING:
     from gasdet.data.remote.cleaning import Cleaned
@@ -68,7 +68,6 @@ def download(
     datasets: Sequence[str] = (),
     categories: Sequence[str] = (),
     modality: str | None = None,
-    provenance: str | None = None,
     mode: Mode = "full",
     concurrent: int = 4,
     timeout: float = 30.0,
@@ -86,7 +85,6 @@ def download(
         datasets: Patterns of names to keep.
         categories: Patterns of content categories to keep.
         modality: Only this one.
-        provenance: Only ``public`` data, or only ``holdout``.
         mode: ``debug`` and ``small`` fetch only as many archives or tables as hold enough samples.
         concurrent: Files at once.
         timeout: Seconds without a byte after which a connection counts as dead.
@@ -112,7 +110,7 @@ def download(
 
     if concurrent < 1 or timeout <= 0:
         raise UsageError("--concurrent must be at least 1, and --timeout more than 0.")
-    entries = _remote(_entries(catalogues, datasets, categories, modality, provenance))
+    entries = _remote(_entries(catalogues, datasets, categories, modality))
     downloader = Downloader(
         entries,
         wanted_in(mode),
@@ -141,7 +139,6 @@ def verify(
     datasets: Sequence[str] = (),
     categories: Sequence[str] = (),
     modality: str | None = None,
-    provenance: str | None = None,
     mode: Mode | None = None,
     data_dir: str | Path | None = None,
     quick: bool = False,
@@ -154,7 +151,6 @@ def verify(
         datasets: Patterns of names to keep.
         categories: Patterns of content categories to keep.
         modality: Only this one.
-        provenance: Only ``public`` data, or only ``holdout``.
         mode: What must be here; None for what was fetched, whatever the mode.
         data_dir: The download folder.
         quick: Compare sizes only.
@@ -171,14 +167,14 @@ def verify(
 
     root = _root(data_dir)
     if not catalogues:
-        if datasets or categories or modality or provenance or mode:
+        if datasets or categories or modality or mode:
             raise UsageError("which data sets to verify is said of a catalogue; name one, or verify everything.")
         folders = [unit.path for unit in units_of(root)]
         return [(folder.name, verify_folder(folder, None, quick=quick, progress=progress)) for folder in folders]
     modes: tuple[Mode, ...] = ("full", "small") if mode is None else (mode,)
     by_folder: dict[Path, list[CatalogueEntry]] = {}
     results = []
-    for entry in _remote(_entries(catalogues, datasets, categories, modality, provenance)):
+    for entry in _remote(_entries(catalogues, datasets, categories, modality)):
         if entry.source in REMOTE:
             by_folder.setdefault(root / identity_of(entry).folder, []).append(entry)
         else:
@@ -241,13 +237,11 @@ def _entries(
     datasets: Sequence[str],
     categories: Sequence[str],
     modality: str | None,
-    provenance: str | None,
 ) -> list[CatalogueEntry]:
     choice = Choice(
         patterns=tuple(datasets),
         categories=tuple(categories),
         modality=Modality(modality) if modality else None,
-        provenance=Provenance(provenance) if provenance else None,
     )
     return choice.entries([entry for one in catalogues for entry in load_catalogue(one).entries])
 
