@@ -19,6 +19,8 @@ _PENDING = ".pending"
 def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     """Write a file beside its place, bring it to the disk, put it in place, and bring that to the disk too.
 
+    For one writer of a file at a time: where several may come at once, the caller holds a lock.
+
     Raises:
         RunError: It cannot be written. What was there before is untouched.
     """

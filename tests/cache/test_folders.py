@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import json
 import os
 import shutil
 import subprocess
@@ -10,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from gasdet.cache.folders import CacheFolder, folders_below, prune, remove_unused
+from gasdet.cache.folders import USED, CacheFolder, folders_below, hold, prune, remove_unused
+from gasdet.errors import RunError
 
 HOLDS = """
 import sys
@@ -19,6 +22,19 @@ from gasdet.cache.folders import CacheFolder
 folder = CacheFolder(Path(sys.argv[1]), {"n": 2})
 print("held", flush=True)
 sys.stdin.read()
+"""
+
+MEETS = """
+import sys
+from pathlib import Path
+from gasdet.cache.folders import CacheFolder
+print("ready", flush=True)
+for line in sys.stdin:  # all of them begin with a new key at the same time
+    try:
+        folder = CacheFolder(Path(sys.argv[1]), {"n": int(line)})
+        print("ok", flush=True)
+    except Exception as error:
+        print(repr(error), flush=True)
 """
 
 
@@ -60,6 +76,45 @@ def test_no_folder_is_removed_while_another_process_uses_it(tmp_path: Path) -> N
         assert held.exists()
         process.kill()
     assert prune(tmp_path, 0) == [held]
+
+
+def test_several_processes_begin_with_a_new_key_at_once(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", MEETS, str(tmp_path)]
+    processes = [
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1) for _ in range(4)
+    ]
+    said = []
+    for turn in ["", *map(str, range(60))]:
+        for process in processes if turn else ():
+            assert process.stdin is not None
+            process.stdin.write(f"{turn}\n")
+        said += [process.stdout.readline().strip() for process in processes if process.stdout is not None]
+    for process in processes:
+        process.communicate()
+    assert said == ["ready"] * 4 + ["ok"] * 240
+    assert sorted(json.loads(path.read_text())["n"] for path in tmp_path.glob("*/key.json")) == list(range(60))
+    assert list(tmp_path.rglob("*.pending")) == []
+
+
+def test_what_cannot_be_held_is_let_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A lock that was left behind once made the next call in the same process wait for ever."""
+    before = len(os.listdir("/proc/self/fd"))
+
+    def refused(_: Path) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    for _ in range(3):
+        with pytest.raises(PermissionError):
+            hold(tmp_path / "folder", refused)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "utime", lambda *_, **__: refused(tmp_path))
+        with pytest.raises(RunError, match=r"the cache cannot be used \(Permission denied\)"):
+            CacheFolder(tmp_path, {})
+    assert len(os.listdir("/proc/self/fd")) == before
+    descriptor = os.open(tmp_path / "folder" / USED, os.O_RDWR)
+    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    os.close(descriptor)
+    os.close(hold(tmp_path / "folder"))
 
 
 def test_use_makes_a_folder_the_last_to_go(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -10,13 +11,19 @@ from typing import Any
 import pytest
 
 from gasdet.data import Dataset
-from gasdet.evaluation import pipeline
+from gasdet.evaluation import pipeline, processes
 from gasdet.types import Reason, Sample
 
 SUPPORT = Path(__file__).parent / "support"
 sys.path.insert(0, str(SUPPORT))  # decode processes inherit it
 
 import evaluation_builders as build  # noqa: E402
+
+
+@pytest.fixture
+def real_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Decode processes that start as a user's do, and are this one's children: the suite may have a quicker way."""
+    monkeypatch.setattr(processes, "subprocess", subprocess)
 
 
 @pytest.fixture

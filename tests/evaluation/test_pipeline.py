@@ -15,11 +15,15 @@ from pathlib import Path
 import psutil
 import pytest
 
+from gasdet.cache.store import Store
 from gasdet.errors import RunError
 from gasdet.evaluation import job as job_module
 from gasdet.evaluation import pipeline
+from gasdet.evaluation.decode_cache import DecodeCache
 from gasdet.evaluation.pipeline import DecodePool, DecodeResult
 from gasdet.types import Modality, Preprocessing, Reason, Sample
+
+pytestmark = pytest.mark.usefixtures("real_processes")
 
 IMAGE = Preprocessing(Modality.IMAGE)
 SUPPORT = Path(__file__).parent / "support"
@@ -42,6 +46,27 @@ def test_results_come_in_order_one_for_each(hostile, samples):
     assert [value(r) for r in results] == [n if n % 7 else 0 for n in range(100)]
     assert all(r.reason is None and r.message == "" for r in results)
     assert all(r.decode_ms > 25 for r in results if r.index % 7 == 0)
+
+
+@pytest.mark.parametrize("failing", ["selectors.DefaultSelector", "socket.socketpair", "tempfile.mkdtemp"])
+def test_what_was_opened_is_closed_where_a_pool_cannot_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: str
+) -> None:
+    pool = DecodePool(workers=1, timeout=20.0, cache=DecodeCache(tmp_path / "cache"))
+    before = len(os.listdir("/proc/self/fd"))
+
+    def fails(*_: object, **__: object) -> None:
+        raise OSError(24, "Too many open files")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(failing, fails)
+        with pytest.raises(OSError, match="Too many"):
+            pool.__enter__()
+    assert len(os.listdir("/proc/self/fd")) == before
+    assert pool._thread is None
+    Store(tmp_path / "cache", 2**20).evict(0)  # which removes the jobs that are over
+    assert list((tmp_path / "cache" / "jobs").iterdir()) == []
+    pool.close()
 
 
 DEADLY = {
@@ -106,8 +131,8 @@ def test_a_process_killed_from_outside_costs_nothing(hostile, samples):
     with DecodePool(workers=2, timeout=20) as pool:
         results = pool.run(samples(*["sleep:0.02"] * 60), IMAGE)
         reasons = [next(results).reason]
-        for worker in psutil.Process().children():
-            worker.kill()
+        for worker in pool._workers:
+            os.kill(worker.pid, signal.SIGKILL)
         reasons += [r.reason for r in results]
     assert reasons == [None] * 60
 

@@ -8,12 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gasdet.evaluation.text import MAX_MESSAGE, first_line, one_line, storable
+from gasdet.data.names import printable
+from gasdet.evaluation.text import MAX_MESSAGE, error_line, one_line
 
 
 @given(st.text(alphabet=st.characters(exclude_categories=())))
-def test_every_text_becomes_storable_and_one_line(text):
-    storable(text).encode("utf-8")
+def test_every_text_becomes_one_line_that_can_be_stored(text):
+    printable(text).encode("utf-8")
     line = one_line(text)
     line.encode("utf-8")
     assert len(line.splitlines()) <= 1
@@ -21,11 +22,11 @@ def test_every_text_becomes_storable_and_one_line(text):
 
 
 def test_ordinary_text_is_kept_as_it_is():
-    assert storable("día 1/naïve 画像.png") == "día 1/naïve 画像.png"
+    assert one_line("día 1/naïve 画像.png") == "día 1/naïve 画像.png"
 
 
 def test_undecodable_bytes_of_a_file_name_are_shown():
-    assert storable(os.fsdecode(b"photo-\xff.png")) == r"photo-\xff.png"
+    assert one_line(os.fsdecode(b"photo-\xff.png")) == r"photo-\xff.png"
 
 
 @pytest.mark.parametrize(
@@ -37,4 +38,4 @@ def test_undecodable_bytes_of_a_file_name_are_shown():
     ],
 )
 def test_an_exception_is_one_line(error, line):
-    assert first_line(error) == line
+    assert error_line(error) == line

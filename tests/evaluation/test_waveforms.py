@@ -129,12 +129,26 @@ def test_a_malicious_pickle_is_an_error_record_and_does_not_run(tmp_path: Path, 
         (torch.zeros(100, 2), r"not [100, 2]"),
         (torch.tensor(1.0).reshape(()), r"not []"),
         ("waveform", "holds no waveform"),
+        (torch.zeros(100, device="meta"), "says where it lay"),
     ],
 )
 def test_what_is_no_waveform_is_told(value: Any, words: str) -> None:
     error = refused(saved(value))
     assert error.reason is Reason.UNSUPPORTED
     assert words in str(error)
+
+
+def test_one_number_that_stands_for_many_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file of 2 kB may say that its waveform has 500 million samples: refused before they take memory."""
+    limits = MediaLimits(max_decode_bytes=1_000_000)
+    fits, bomb = (saved(torch.full((1,), 0.25).expand(32, count)) for count in (7_812, 7_813))
+    assert len(bomb) < 3000
+    whole = Preprocessing(Modality.AUDIO, duration_seconds=0)
+    assert (decode_waveform(fits, whole, limits).array == 0.25).all()
+    monkeypatch.setattr(np, "ascontiguousarray", lambda *_: pytest.fail("unpacked"))
+    with pytest.raises(MediaError, match="more memory than the limit") as told:
+        decode_waveform(bomb, AUDIO, limits)
+    assert told.value.reason is Reason.TOO_LARGE
 
 
 def test_damage_is_told() -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import re
 import struct
 import time
 import uuid
@@ -24,12 +25,16 @@ from pathlib import Path
 _RECORD = struct.Struct("<Qd")
 _CHECK = struct.Struct("<I")
 _BLOCK = 4096
+_JOB = re.compile(r"[0-9a-f]{32}")
+_COMING = re.compile(r"[0-9a-f]{32}\.([0-9]+)")
+"""Names of the files that are made here. Systems and people put others beside them, which mean nothing and are left alone."""
 
 KEEP_FREE = 256 * 2**20
 """Bytes that a store leaves free on its disk, whatever its bound."""
 
 AFTER_EVICTION = 0.9
-"""Share of the bound that is left when room has been made: the next scan is some way off."""
+"""Share that is left when room has been made, so that the next scan is some way off: of the bound, or, on a full disk, of what
+the store had."""
 
 _RETRY_S = 30.0
 """After a scan that found nothing to remove, so long nothing is stored, rather than scan for every entry."""
@@ -82,12 +87,13 @@ class Bound:
         Returns:
             A descriptor: the job lasts until it is closed.
         """
-        with self._locked() as usage:
-            _remove_dead(self._jobs)
-            _remove_dead(self.writing)
-            usage.full_since = 0.0  # the jobs that were in the way may be over
-            descriptor = os.open(self._jobs / uuid.uuid4().hex, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o644)
-            fcntl.flock(descriptor, fcntl.LOCK_SH)
+        with contextlib.ExitStack() as undo:
+            with self._locked() as usage:
+                self._remove_dead()
+                usage.full_since = 0.0  # the jobs that were in the way may be over
+                descriptor = _made(self._jobs / uuid.uuid4().hex, undo)
+                fcntl.flock(descriptor, fcntl.LOCK_SH)
+            undo.pop_all()  # not before the lock is given back: with a disk that is full, that fails
             return descriptor
 
     def reserve(self, size: int) -> tuple[Path, int] | None:
@@ -97,28 +103,51 @@ class Bound:
             A file to write it to, with its descriptor, which is held for as long as it is open; None where there is no room.
         """
         size = on_disk(size)
-        if size > self._max_bytes or _free_bytes(self._root) < size + KEEP_FREE:
+        if size > self._max_bytes:
             return None
-        with self._locked() as usage:
-            if usage.total + size > self._max_bytes:
-                if 0 <= time.time() - usage.full_since < _RETRY_S:
+        with contextlib.ExitStack() as undo:
+            with self._locked() as usage:
+                if not self._has_room(usage, size):
                     return None
-                self._evict(usage, int(AFTER_EVICTION * self._max_bytes) - size)
-                if usage.total + size > self._max_bytes:
-                    usage.full_since = time.time()
-                    return None
-                usage.full_since = 0.0
-            # Its size is in its name: a scan counts what others are about to write.
-            path = self.writing / f"{uuid.uuid4().hex}.{size}"
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            usage.total += size
+                # Its size is in its name: a scan counts what others are about to write.
+                path = self.writing / f"{uuid.uuid4().hex}.{size}"
+                descriptor = _made(path, undo)
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+                usage.total += size
+            undo.pop_all()
             return path, descriptor
 
-    def give_back(self, size: int) -> None:
-        """An entry was not written after all, or is gone."""
-        with self._locked() as usage:
-            usage.total = max(0, usage.total - on_disk(size))
+    def give_back(self, path: Path, descriptor: int, size: int) -> None:
+        """Undo ``reserve``: an entry was not written after all.
+
+        The file goes under the usage's lock, and its size with it: a scan finds both or neither, and takes nothing off twice.
+        Where the file was renamed before, the entry is there, and counts.
+        """
+        try:
+            with self._locked() as usage, contextlib.suppress(OSError):
+                path.unlink()
+                usage.total = max(0, usage.total - on_disk(size))
+        finally:
+            os.close(descriptor)
+
+    def _has_room(self, usage: Usage, size: int) -> bool:
+        """Whether bound and disk have room for an entry, after making it where need be."""
+        over, lacking = self._beyond(usage, size)
+        if max(over, lacking) <= 0:
+            return True
+        if 0 <= time.time() - usage.full_since < _RETRY_S:
+            return False
+        if lacking <= usage.total:  # else the disk would have no room with all of it gone
+            goals = [int(AFTER_EVICTION * self._max_bytes) - size] if over > 0 else []
+            goals += [int(AFTER_EVICTION * usage.total) - lacking] if lacking > 0 else []
+            self._evict(usage, min(goals))
+        has_room = max(self._beyond(usage, size)) <= 0
+        usage.full_since = 0.0 if has_room else time.time()
+        return has_room
+
+    def _beyond(self, usage: Usage, size: int) -> tuple[int, int]:
+        """By how many bytes an entry is too large for the bound, and for the disk; at most 0 where it fits."""
+        return usage.total + size - self._max_bytes, size + KEEP_FREE - _free_bytes(self._root)
 
     def total(self) -> int:
         """Bytes that the entries take, or a little more after a writer was killed."""
@@ -130,13 +159,12 @@ class Bound:
         with self._locked() as usage:
             if dry_run:
                 return self._evict(Usage(usage.total), max_bytes, dry_run=True)
-            _remove_dead(self._jobs)
-            _remove_dead(self.writing)
+            self._remove_dead()
             return self._evict(usage, max_bytes)
 
     def _evict(self, usage: Usage, goal: int, *, dry_run: bool = False) -> int:
         if not dry_run:
-            _remove_dead(self.writing)
+            self._remove_dead()
         coming = self._coming()  # before the entries: what is renamed meanwhile counts twice rather than not at all
         found = sorted(self._scan(), key=lambda entry: (entry.used_ns, entry.path))
         total = before = coming + sum(entry.size for entry in found)
@@ -161,16 +189,25 @@ class Bound:
 
     def _coming(self) -> int:
         """Bytes of the entries that are being written."""
-        return sum(int(entry.name.rpartition(".")[2]) for entry in _listed(self.writing))
+        found = (_COMING.fullmatch(entry.name) for entry in _listed(self.writing))
+        return sum(int(name[1]) for name in found if name is not None)
 
     def _oldest_job(self) -> int | None:
         """When the running job that began first did so; None without one."""
         begun = []
-        for entry in _listed(str(self._jobs)):
-            if not _is_dead(entry.path):
+        for entry in _listed(self._jobs):
+            if _JOB.fullmatch(entry.name) and not _is_dead(entry.path):
                 with contextlib.suppress(OSError):
                     begun.append(entry.stat().st_mtime_ns)
         return min(begun, default=None)
+
+    def _remove_dead(self) -> None:
+        """Remove the files of jobs and writers that are dead. They are made and locked under the lock under which this runs."""
+        for folder, name in ((self._jobs, _JOB), (self.writing, _COMING)):
+            for entry in _listed(folder):
+                if name.fullmatch(entry.name) and _is_dead(entry.path):
+                    with contextlib.suppress(OSError):
+                        os.unlink(entry.path)
 
     @contextmanager
     def _locked(self) -> Iterator[Usage]:
@@ -193,6 +230,13 @@ def _unpacked(data: bytes) -> Usage | None:
     if len(check) != _CHECK.size or _CHECK.unpack(check)[0] != zlib.crc32(record):
         return None
     return Usage(*_RECORD.unpack(record))
+
+
+def _made(path: Path, undo: contextlib.ExitStack) -> int:
+    """A new file, open; closed again by ``undo``, and then removed as that of a dead process."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o644)
+    undo.callback(os.close, descriptor)
+    return descriptor
 
 
 def _free_bytes(root: Path) -> int:
@@ -221,11 +265,3 @@ def _is_dead(path: str) -> bool:
         return False
     finally:
         os.close(descriptor)
-
-
-def _remove_dead(folder: Path) -> None:
-    """Remove the files of a folder that nobody holds. Files are made and locked under the lock under which this runs."""
-    for entry in _listed(folder):
-        if _is_dead(entry.path):
-            with contextlib.suppress(OSError):
-                os.unlink(entry.path)

@@ -46,8 +46,12 @@ class CacheFolder:
         except OSError as error:
             raise RunError(f"{self.path}: the cache cannot be used ({error.strerror or error}).") from error
         self._release = weakref.finalize(self, os.close, descriptor)
-        if not (self.path / "key.json").exists():
-            write_json(self.path / "key.json", dict(key))
+        try:
+            with self.writing():  # of several processes that begin with a new key at once, one writes it
+                if not (self.path / "key.json").exists():
+                    write_json(self.path / "key.json", dict(key))
+        except OSError as error:
+            raise RunError(f"{self.path}: the cache cannot be used ({error.strerror or error}).") from error
 
     @contextmanager
     def writing(self) -> Iterator[None]:
@@ -81,14 +85,18 @@ def hold(folder: Path, when_alone: Callable[[Path], None] | None = None) -> int:
             if attempt == _TRIES - 1:
                 raise
             continue
-        if when_alone is not None:
-            with suppress(BlockingIOError):
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                when_alone(folder)
-        fcntl.flock(descriptor, fcntl.LOCK_SH)
-        if is_lock_of(folder, descriptor):  # not removed between opening and locking
-            os.utime(folder / USED)
-            return descriptor
+        try:
+            if when_alone is not None:
+                with suppress(BlockingIOError):
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    when_alone(folder)
+            fcntl.flock(descriptor, fcntl.LOCK_SH)
+            if is_lock_of(folder, descriptor):  # not removed between opening and locking
+                os.utime(folder / USED)
+                return descriptor
+        except BaseException:  # with the lock left behind, this very process would wait for itself
+            os.close(descriptor)
+            raise
         os.close(descriptor)
     raise FileNotFoundError(errno.ENOENT, "it is removed again and again", str(folder))
 

@@ -90,11 +90,13 @@ class Store:
             place = self._bound.reserve(size)
             if place is None:
                 return False
+            pending, descriptor = place
             try:
-                _write(*place, path, _header(name, content), content)
+                _write(pending, descriptor, path, _header(name, content), content)
             except BaseException:
-                self._bound.give_back(size)
+                self._bound.give_back(pending, descriptor, size)
                 raise
+            os.close(descriptor)
         except OSError:
             return False
         return True
@@ -138,18 +140,11 @@ class Job:
 
 def _write(pending: Path, descriptor: int, path: Path, *parts: bytes) -> None:
     """Write an entry to the file that is open for it, and put it in its place."""
-    try:
-        with open(descriptor, "wb", closefd=False) as file:
-            for part in parts:
-                file.write(part)
-        path.parent.mkdir(exist_ok=True)
-        os.rename(pending, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            pending.unlink()
-        raise
-    finally:
-        os.close(descriptor)
+    with open(descriptor, "wb", closefd=False) as file:
+        for part in parts:
+            file.write(part)
+    path.parent.mkdir(exist_ok=True)
+    os.rename(pending, path)
 
 
 def _header(name: str, content: bytes) -> bytes:

@@ -1,9 +1,9 @@
 """Decoded samples kept between runs, under a hash of everything that they depend on.
 
-The name of an entry is the SHA-256 of the sample's content and of the key of the run: preprocessing, bounds, versions of the
-decoders, and the code of ``gasdet.media`` itself. So a file that is renamed, moved or packed elsewhere is found again, and one
-that is changed, or decoded by other software, is not. An entry is an array as ``.npy.zst``, which zstd and NumPy open, after a
-frame with the rest of what decoding tells, which zstd skips (RFC 8878, 3.1.2).
+The name of an entry is the SHA-256 of the sample's content and of the run's key (``evaluation.decode_key``): preprocessing,
+bounds, the decoders, and the code of gasdet that decodes. So a file that is renamed, moved or packed elsewhere is found again,
+and one that is changed, or decoded by other software, is not. An entry is an array as ``.npy.zst``, which zstd and NumPy open,
+after a frame with the rest of what decoding tells, which zstd skips (RFC 8878, 3.1.2).
 
 Errors are not kept: most are quick to find again, and those that are not (a deadline, a lack of memory) may be the machine's.
 Why it is made so: docs/decisions/0013-decode-cache.md.
@@ -11,7 +11,6 @@ Why it is made so: docs/decisions/0013-decode-cache.md.
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import io
 import json
@@ -22,7 +21,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, fields
-from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -31,10 +29,9 @@ from gasdet.cache.store import Job, Store
 from gasdet.data import read_source
 from gasdet.evaluation.content import content_sha256, file_sha256
 from gasdet.evaluation.decoding import decode_content
-from gasdet.media import Decoded, MediaLimits, decoder_versions
+from gasdet.media import Decoded, MediaLimits
 from gasdet.media.frames import Source
 from gasdet.types import Locator, Preprocessing
-from gasdet.version import __version__
 
 DEFAULT_MAX_BYTES = 50 * 2**30
 """What a decode cache may take where the user says nothing."""
@@ -128,32 +125,14 @@ class CacheCounts:
         parts = [f"decode cache: {self.hits:,} of {self.samples:,} samples taken from it, {self.stored:,} stored"]
         if self.no_room:
             parts.append(
-                f"{self.no_room:,} not kept, for {cache.folder} (at most {cache.max_bytes:,} bytes) or its disk is full of "
-                "what is in use: give it more with --decode-cache-size, or another disk"
+                f"{self.no_room:,} not kept, for {cache.folder} (at most {cache.max_bytes:,} bytes) is full of what is in use, "
+                "or its disk is full: give it more with --decode-cache-size, or another disk"
             )
         if self.changed:
             parts.append(f"{self.changed:,} not kept, for their files changed while they were read")
         if self.failed:
             parts.append(f"{self.failed:,} not kept, for their entries could not be made")
         return "; ".join(parts)
-
-
-def cache_key(preprocessing: Preprocessing, limits: MediaLimits) -> str:
-    """64 hex digits of everything but the content that a decoded sample depends on.
-
-    Raises:
-        GasdetError: What finds the preprocessing's region cannot be had.
-    """
-    from gasdet.evaluation.regions import region_identity
-
-    key = {
-        "preprocessing": {"modality": preprocessing.modality.value, **preprocessing.to_mapping()},
-        "limits": dataclasses.asdict(limits),  # a file that is over one of them has no array
-        "versions": {"gasdet": __version__, "code": _code_sha256(), **decoder_versions()},
-        "machine": platform.machine(),
-        "region": region_identity(preprocessing),
-    }
-    return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
 
 
 class CachedDecoding:
@@ -280,17 +259,3 @@ def _states(source: Source) -> list[tuple[int, ...]] | None:
 
 def _state(status: os.stat_result) -> tuple[int, ...]:
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
-
-
-@cache
-def _code_sha256() -> str:
-    """Of the code that decodes, so that nobody has to remember to raise a version number."""
-    import gasdet.evaluation.waveforms
-    import gasdet.media
-
-    media = Path(next(iter(gasdet.media.__path__)))
-    digest = hashlib.sha256(Path(gasdet.evaluation.waveforms.__file__).read_bytes())
-    for path in sorted(media.rglob("*.py")):
-        digest.update(f"{path.relative_to(media).as_posix()}\0{path.stat().st_size}\0".encode())
-        digest.update(path.read_bytes())
-    return digest.hexdigest()

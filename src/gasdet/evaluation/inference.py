@@ -14,7 +14,7 @@ import numpy.typing as npt
 from gasdet.errors import MetricError, OutputError, RunError
 from gasdet.evaluation.allocation import MemoryKeeper
 from gasdet.evaluation.calibration import calibrator_of
-from gasdet.evaluation.text import first_line
+from gasdet.evaluation.text import error_line
 from gasdet.types import Reason
 
 if TYPE_CHECKING:
@@ -223,7 +223,7 @@ class Scorer:
                 self._seed_generators(key, cuda)
                 logits, found, notes = self._forward(batch, details)
         except (Exception, SystemExit) as error:  # a model may raise anything; it costs the samples that it raises for
-            failure = _Failure(_reason(error), first_line(error), (time.perf_counter() - start) * 1000 / count)
+            failure = _Failure(_reason(error), error_line(error), (time.perf_counter() - start) * 1000 / count)
         else:
             elapsed = (time.perf_counter() - start) * 1000 / count
             if logits.shape in ((count, 2), (count, 3)):

@@ -18,7 +18,8 @@ from types import TracebackType
 from typing import Any
 
 from gasdet.errors import RunError
-from gasdet.evaluation.decode_cache import CacheCounts, DecodeCache, cache_key
+from gasdet.evaluation.decode_cache import CacheCounts, DecodeCache
+from gasdet.evaluation.decode_key import cache_key
 from gasdet.evaluation.job import DecodeResult, Job
 from gasdet.evaluation.processes import Needs, Task, WorkerProcess
 from gasdet.evaluation.regions import region_finder
@@ -110,15 +111,20 @@ class DecodePool:
         self._last_turn = 0.0
 
     def __enter__(self) -> DecodePool:
-        self._cache_job = None if self._cache is None else self._cache.begin_job()
-        self._selector = selectors.DefaultSelector()
-        self._wake_in, self._wake_out = socket.socketpair()
-        self._wake_in.setblocking(False)
-        self._wake_out.setblocking(False)
-        self._selector.register(self._wake_out, selectors.EVENT_READ)
-        self._scratch = tempfile.mkdtemp(prefix="gasdet-")
-        self._thread = threading.Thread(target=self._supervise, name="gasdet-decode", daemon=True)
-        self._thread.start()
+        with contextlib.ExitStack() as opened:
+            if self._cache is not None:
+                opened.enter_context(contextlib.closing(self._cache.begin_job()))
+            self._selector = opened.enter_context(selectors.DefaultSelector())
+            self._wake_in, self._wake_out = map(opened.enter_context, socket.socketpair())
+            self._wake_in.setblocking(False)
+            self._wake_out.setblocking(False)
+            self._selector.register(self._wake_out, selectors.EVENT_READ)
+            self._scratch = tempfile.mkdtemp(prefix="gasdet-")
+            opened.callback(shutil.rmtree, self._scratch, ignore_errors=True)
+            thread = threading.Thread(target=self._supervise, name="gasdet-decode", daemon=True)
+            thread.start()
+            self._thread = thread
+            self._opened = opened.pop_all()
         return self
 
     def __exit__(
@@ -135,12 +141,7 @@ class DecodePool:
         self._wake()
         self._thread.join()
         self._thread = None
-        self._selector.close()
-        self._wake_in.close()
-        self._wake_out.close()
-        shutil.rmtree(self._scratch, ignore_errors=True)
-        if self._cache_job is not None:
-            self._cache_job.close()
+        self._opened.close()
 
     def run(self, samples: Sequence[Sample], preprocessing: Preprocessing) -> Generator[DecodeResult, None, None]:
         """Decode samples: exactly one result for each, in their order, decoded ahead within fixed bounds.

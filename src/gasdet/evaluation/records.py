@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gasdet.atomic_files import write_atomically
+from gasdet.data.names import printable
 from gasdet.errors import RunError
 from gasdet.evaluation.concealing import concealed
-from gasdet.evaluation.text import storable
 from gasdet.parquet_files import read_parquet
 from gasdet.types import Sample, Status
 
@@ -75,13 +75,13 @@ def blank(run_id: str, detector: str, sample: Sample) -> Record:
         "run_id": run_id,
         "detector": detector,
         "sample_id": sample.sample_id,
-        "dataset": storable(sample.dataset),
-        "member": storable(sample.member),
+        "dataset": printable(sample.dataset),
+        "member": printable(sample.member),
         "media_type": sample.media_type.value if sample.media_type is not None else "",
-        "generator": storable(sample.generator),
+        "generator": printable(sample.generator),
         "provenance": sample.provenance.value,
-        "group": storable(sample.group),
-        "split": storable(sample.split),
+        "group": printable(sample.group),
+        "split": printable(sample.split),
         "weight": sample.weight,
         "label": sample.label,
         "p_synthetic": None,

@@ -58,6 +58,15 @@ def region_identity(preprocessing: Preprocessing) -> dict[str, Any]:
     return {"region": found}
 
 
+def region_target(preprocessing: Preprocessing) -> str:
+    """Import path of what finds the preprocessing's region.
+
+    Raises:
+        GasdetError: As ``region_finder``.
+    """
+    return _registered(preprocessing.region).spec.target
+
+
 def _registered(name: str) -> Registered[ComponentSpec]:
     try:
         return load_registry().component("preprocessor", name)

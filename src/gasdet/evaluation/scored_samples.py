@@ -16,6 +16,7 @@ from gasdet.builtin.tally import FloatArray, IntArray
 from gasdet.bundle.calibration import CalibratorFile
 from gasdet.data.labels import canonical_split
 from gasdet.errors import DataError, UsageError
+from gasdet.ties import tied
 from gasdet.types import Provenance
 
 if TYPE_CHECKING:
@@ -157,19 +158,9 @@ def join_copies(data: ScoredSamples, contents: Sequence[str | None]) -> ScoredSa
         data: The samples.
         contents: Digest of each one's decoded content, None where unknown; or nothing.
     """
-    joined: dict[str, str] = {}
-
-    def root(group: str) -> str:
-        while group in joined:
-            group = joined[group]
-        return group
-
-    first: dict[str, str] = {}
-    for group, content in zip(data.groups.tolist(), contents, strict=False):
-        one, other = root(group), root(first.setdefault(content, group) if content else group)
-        if one != other:
-            joined[max(one, other)] = min(one, other)
-    return dataclasses.replace(data, groups=np.array([root(group) for group in data.groups.tolist()], dtype=np.str_))
+    if not contents:
+        return data
+    return dataclasses.replace(data, groups=np.array(tied(data.groups.tolist(), contents), dtype=np.str_))
 
 
 def fitted_among(calibrator: CalibratorFile, sample_ids: Iterable[str]) -> int | None:

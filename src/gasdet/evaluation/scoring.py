@@ -1,8 +1,8 @@
 """Samples to records: decoded once for all detectors that share a preprocessing, batched by shape, in plan order.
 
-Batches are formed inside a block of plan rows, in their order, among samples of equal shape. So which samples share a
-batch, and with it every last bit of a score, depends on nothing but the plan and the batch size: not on timing, workers, or
-where a run was interrupted.
+Batches are formed inside a block of plan rows, in the order in which they are read, among samples of equal shape. So which
+samples share a batch, and with it every last bit of a score, depends on nothing but the plan, the order of files in
+containers, and the batch size: not on timing, workers, or where a run was interrupted.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from gasdet.evaluation.records import Record, blank
 from gasdet.evaluation.series import placed_in_time
 from gasdet.evaluation.text import one_line
 from gasdet.media import Decoded
-from gasdet.types import Preprocessing, Reason, Sample, Status
+from gasdet.types import Preprocessing, Provenance, Reason, Sample, Status
 
 if TYPE_CHECKING:
     from gasdet.bundle import Detector
@@ -79,6 +79,21 @@ def blocks_of(rows: Sequence[int], size: int) -> list[tuple[int, ...]]:
     return [tuple(rows[start : start + size]) for start in range(0, len(rows), size)]
 
 
+def as_read(samples: Sequence[Sample], rows: Sequence[int]) -> list[int]:
+    """Rows in the order in which they are read: public samples as they stand, then holdouts by where they lie.
+
+    Holdouts stand in the order of their keyed names, and a Parquet file or a compressed tar is read anew for every step back.
+    """
+
+    def place(row: int) -> tuple[bool, str, int, str]:
+        sample = samples[row]
+        if sample.provenance is Provenance.PUBLIC:
+            return False, "", 0, ""
+        return True, sample.locator.path, sample.locator.row, sample.locator.member
+
+    return sorted(rows, key=place)
+
+
 def score_blocks(
     scorers: Sequence[Scorer],
     preprocessing: Preprocessing,
@@ -107,11 +122,11 @@ def score_blocks(
     Yields:
         Each block's records: its rows in order and, for each, the scorers in order.
     """
-    decodable = [row for block in blocks for row in block if skipped(samples[row]) is None]
+    decodable = [row for block in blocks for row in as_read(samples, block) if skipped(samples[row]) is None]
     with closing(pool.run([samples[row] for row in decodable], preprocessing)) as results:
         for rows in blocks:
             block = Block(scorers, samples, rows, batch_size, run_id, advance, observe)
-            for row in rows:
+            for row in as_read(samples, rows):
                 block.receive(row, next(results) if skipped(samples[row]) is None else None)
             block.finish()
             yield [record for row in rows for record in block.records[row]]

@@ -32,6 +32,7 @@ _SAFE_TORCH = (2, 6)
 """Before it, ``weights_only=True`` could be tricked into running code (CVE-2025-32434)."""
 
 _MAX_CHANNELS = 32
+_FLOAT_BYTES = 4
 
 
 def is_tensor_file(source: Path | bytes) -> bool:
@@ -68,7 +69,7 @@ def decode_waveform(source: Path | bytes, preprocessing: Preprocessing, limits: 
     with file:
         content = io.BytesIO(file.read())
     _check_archive(content, limits)
-    waveform = _loaded(content)
+    waveform = _loaded(content, limits)
     name = f"torch {_torch().__version__} (GASBench's cached waveform)"
     return decode_samples(waveform, SAMPLE_RATE, preprocessing, limits, decoder=name)
 
@@ -98,7 +99,7 @@ def _check_archive(content: io.BytesIO, limits: MediaLimits) -> None:
     content.seek(0)
 
 
-def _loaded(content: io.BytesIO) -> Array:
+def _loaded(content: io.BytesIO, limits: MediaLimits) -> Array:
     """The waveform, float32 ``[n, channels]``."""
     torch = _torch()
     try:
@@ -115,10 +116,14 @@ def _loaded(content: io.BytesIO) -> Array:
         raise MediaError(
             Reason.UNSUPPORTED, "The file holds no waveform: a tensor of floats, alone or under 'waveform'."
         )
+    if tensor.device.type != "cpu":
+        raise MediaError(Reason.UNSUPPORTED, "The waveform's tensor says where it lay, and not what was in it.")
     if tensor.ndim == 1:
         tensor = tensor.unsqueeze(0)
     if tensor.ndim != 2 or not 1 <= len(tensor) <= _MAX_CHANNELS:
         shape = list(tensor.shape)
         raise MediaError(Reason.UNSUPPORTED, f"A waveform has the shape [samples] or [channels, samples], not {shape}.")
+    if tensor.numel() * _FLOAT_BYTES > limits.max_decode_bytes:  # one number in the file may stand for all of them
+        raise MediaError(Reason.TOO_LARGE, "The cached waveform takes more memory than the limit allows.")
     samples: Array = np.ascontiguousarray(tensor.detach().to(torch.float32).numpy().T)
     return samples

@@ -25,7 +25,7 @@ from gasdet.errors import GasdetError, MediaError
 from gasdet.evaluation import wire
 from gasdet.evaluation.decode_cache import CachedDecoding, DecodeCache
 from gasdet.evaluation.decoding import decode_content, region_of
-from gasdet.evaluation.text import first_line, one_line
+from gasdet.evaluation.text import error_line, one_line
 from gasdet.media import Decoded, MediaLimits
 from gasdet.types import Locator, Modality, Preprocessing, Reason
 
@@ -70,9 +70,9 @@ def answer(
     except MediaError as error:
         reason, message = error.reason, one_line(str(error))
     except MemoryError as error:
-        reason, message = Reason.DECODER_OUT_OF_MEMORY, first_line(error)
+        reason, message = Reason.DECODER_OUT_OF_MEMORY, error_line(error)
     except (Exception, SystemExit) as error:
-        reason, message = Reason.DECODE_FAILED, first_line(error)
+        reason, message = Reason.DECODE_FAILED, error_line(error)
     elapsed = (time.perf_counter() - start) * 1000
     cached = function.use if isinstance(function, CachedDecoding) else ""
     reply = {"reason": reason, "message": message, "decode_ms": elapsed, "decoded": described, "cached": cached}
@@ -110,7 +110,7 @@ def serve(channel: socket.socket, function: DecodeFunction, timeout: float) -> N
                 try:
                     prepare(*request["prepare"])
                 except Exception as error:
-                    lacks = str(error) if isinstance(error, GasdetError) else f"{first_line(error)}."
+                    lacks = str(error) if isinstance(error, GasdetError) else f"{error_line(error)}."
                 wire.send(channel, {"ready": request["prepare"], "lacks": lacks})
                 continue
             if isinstance(function, CachedDecoding):

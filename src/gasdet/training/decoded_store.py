@@ -21,14 +21,12 @@ import numpy.typing as npt
 from gasdet.cache.folders import CacheFolder, prune
 from gasdet.data.containers import container_state
 from gasdet.errors import DataError, RunError
+from gasdet.evaluation.decode_key import decoding_identity
 from gasdet.evaluation.pipeline import DecodePool, DecodeResult
-from gasdet.evaluation.regions import region_identity
-from gasdet.media import decoder_versions
 from gasdet.media.digest import digest
 from gasdet.progress import ProgressSink, Silent
 from gasdet.training.decoded_index import DecodedIndex, Entry, IndexWriter
 from gasdet.types import Locator, Modality, Preprocessing, Reason, Sample
-from gasdet.version import __version__
 
 Array = npt.NDArray[Any]
 
@@ -192,7 +190,7 @@ def decode_to_store(
     key = {
         "samples_sha256": hashlib.sha256("\n".join(sorted(identities)).encode()).hexdigest(),
         "preprocessing": {"modality": preprocessing.modality.value, **preprocessing.to_mapping()},
-        "versions": {"gasdet": __version__, **decoder_versions(), **region_identity(preprocessing)},
+        "decoding": decoding_identity(preprocessing),
     }
     folder = CacheFolder(root, key)
     count = 0

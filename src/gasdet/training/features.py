@@ -16,8 +16,8 @@ import torch
 from gasdet.data import read_source
 from gasdet.errors import GasdetError, MediaError, PluginError
 from gasdet.evaluation.content import content_sha256
+from gasdet.evaluation.decode_key import decoding_identity
 from gasdet.evaluation.pipeline import DecodePool
-from gasdet.evaluation.regions import region_identity
 from gasdet.evaluation.text import one_line
 from gasdet.media.digest import digest
 from gasdet.progress import ProgressSink, Silent
@@ -104,7 +104,8 @@ def feature_key(
         "model": dict(model),
         "preprocessing": {"modality": preprocessing.modality.value, **preprocessing.to_mapping()},
         "device": device,
-        "versions": {**training_versions(), **region_identity(preprocessing)},
+        "versions": training_versions(),
+        "decoding": decoding_identity(preprocessing),
     }
 
 

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
-import importlib.util
 import json
-import sys
-from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from gasdet.evaluation.code import packages_sha256
 from gasdet.evaluation.environment import versions
-from gasdet.registry import load_registry, load_target
+from gasdet.registry import load_registry
 from gasdet.types import DetectorSpec, Sample
 
 if TYPE_CHECKING:
@@ -71,11 +69,7 @@ def plugin_sha256(spec: DetectorSpec, *targets: str) -> str:
         spec: Of the detector.
         targets: Import paths, such as the recipe's builder or those of ``training_code``.
     """
-    digest = hashlib.sha256()
-    for root in sorted({_package(target.partition(":")[0]) for target in (spec.target, *targets)} - {"gasdet"}):
-        for name, path in _sources(root):
-            digest.update(f"{name}\0".encode() + hashlib.sha256(path.read_bytes()).digest())
-    return digest.hexdigest()
+    return packages_sha256((spec.target, *targets))
 
 
 def training_code(recipe: Recipe) -> tuple[str, ...]:
@@ -93,24 +87,3 @@ def training_code(recipe: Recipe) -> tuple[str, ...]:
         if stage.uses_targets:
             found.add(stage.targets)
     return tuple(sorted(found))
-
-
-def _package(module: str) -> str:
-    """The outermost package of a module that has code of its own; of a namespace package, the part that has."""
-    load_target(module)
-    parts = module.split(".")
-    names = [".".join(parts[:count]) for count in range(1, len(parts) + 1)]
-    return next((name for name in names if getattr(sys.modules.get(name), "__file__", None)), module)
-
-
-def _sources(root: str) -> Iterator[tuple[str, Path]]:
-    """Name and path of each source file of a package, or of a module that is in none."""
-    spec = importlib.util.find_spec(root)
-    if spec is None or spec.origin is None:
-        return
-    if spec.submodule_search_locations is None:
-        yield root, Path(spec.origin)
-        return
-    for folder in map(Path, spec.submodule_search_locations):
-        for path in sorted(folder.rglob("*.py")):
-            yield f"{root}/{path.relative_to(folder).as_posix()}", path

@@ -10,10 +10,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gasdet.data.names import printable
 from gasdet.errors import RunError
 from gasdet.evaluation.configuration import differences
 from gasdet.evaluation.environment import environment
-from gasdet.evaluation.text import one_line, storable
+from gasdet.evaluation.text import one_line
 from gasdet.training.identity import ids_sha256, rows_sha256, training_versions
 from gasdet.training.preparing import Prepared
 from gasdet.types import Sample
@@ -132,8 +133,8 @@ def data_record(
 ) -> dict[str, Any]:
     """What became of every sample: trained on, chosen by, left out, failed, dropped; and what was known of those before."""
     return {
-        "description": storable(data.dataset.description),
-        "validation_description": storable(data.val.description) if data.val is not None else "",
+        "description": printable(data.dataset.description),
+        "validation_description": printable(data.val.description) if data.val is not None else "",
         "fingerprint": data.dataset.fingerprint,
         "validation_fingerprint": data.val.fingerprint if data.val is not None else "",
         "train_ids_sha256": ids_sha256(prepared.train.samples),
@@ -150,7 +151,7 @@ def data_record(
         "failed": [
             {
                 "sample_id": failure.sample.sample_id,
-                "member": storable(failure.sample.member),
+                "member": printable(failure.sample.member),
                 "reason": failure.reason.value,
                 "message": one_line(failure.message),
             }

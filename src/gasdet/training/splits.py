@@ -16,6 +16,7 @@ from gasdet.data.dates import days_of
 from gasdet.data.listing import counted
 from gasdet.data.names import printable
 from gasdet.errors import DataError, UsageError
+from gasdet.ties import tied
 from gasdet.types import LABEL_REAL, Locator, Sample
 
 SplitBy = Literal["stated", "group", "generator", "dataset", "released"]
@@ -114,20 +115,7 @@ def split_samples(
 
 def origins(samples: Sequence[Sample]) -> list[str]:
     """The name of each sample's origin: equal for samples that one group, one pair, or a chain of them ties together."""
-    parent: dict[str, str] = {}
-
-    def root(group: str) -> str:
-        while (above := parent.get(group, group)) != group:
-            parent[group] = parent.get(above, above)
-            group = above
-        return group
-
-    by_pair: dict[str, str] = {}
-    for sample in samples:
-        if sample.pair:
-            one, other = root(by_pair.setdefault(sample.pair, sample.group)), root(sample.group)
-            parent[max(one, other)] = min(one, other)
-    return [root(sample.group) for sample in samples]
+    return tied([sample.group for sample in samples], [sample.pair for sample in samples])
 
 
 def _check_options(val: Dataset | None, by: SplitBy, hold_out: Sequence[str], released_after: date | None) -> None:

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from gasdet.atomic_files import write_atomically
+from gasdet.data.names import printable
 from gasdet.errors import RunError
-from gasdet.evaluation.text import one_line, storable
+from gasdet.evaluation.text import one_line
 from gasdet.parquet_files import read_parquet
 from gasdet.training.decoded_store import DecodedSet, Failure
 from gasdet.training.features import FeatureSet
@@ -68,15 +69,15 @@ class UsableSamples:
                 dropped.append(Failure(sample, Reason(row.reason), row.message))
             elif row.content != digests[name]:
                 raise RunError(
-                    f"{storable(sample.member)} has other content than when this training began; put the file back, or start "
+                    f"{printable(sample.member)} has other content than when this training began; put the file back, or start "
                     "over with --restart."
                 )
         for name, failure in failed.items():
-            told = storable(one_line(failure.message))
+            told = printable(one_line(failure.message))
             row = self._rows.setdefault((preprocessing, name), _Row("", failure.reason.value, told))
             if not row.reason:
                 raise RunError(
-                    f"{storable(failure.sample.member)} cannot be used now ({failure.reason.value}, {told}), and could when "
+                    f"{printable(failure.sample.member)} cannot be used now ({failure.reason.value}, {told}), and could when "
                     "this training began; make it readable and give the same command again, or start over with --restart."
                 )
         if self._writes and len(self._rows) > before:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from gasdet.ties import tied
 from gasdet.types import Sample
 
 
@@ -14,18 +15,5 @@ def together(samples: Sequence[Sample], contents: Sequence[bytes | None] | None 
         samples: [N].
         contents: [N]: what their contents are known by; None of those that are tied by it to no other.
     """
-    above: dict[str, str] = {}
-
-    def root(group: str) -> str:
-        while (higher := above.get(group, group)) != group:
-            above[group] = above.get(higher, higher)
-            group = higher
-        return group
-
-    first: dict[tuple[str, str | bytes], str] = {}
-    for sample, content in zip(samples, contents or [None] * len(samples), strict=True):
-        for kind, tie in (("pair", sample.pair), ("content", content)):
-            if tie:
-                one, other = root(first.setdefault((kind, tie), sample.group)), root(sample.group)
-                above[max(one, other)] = min(one, other)
-    return tuple(root(sample.group) for sample in samples)
+    pairs = [sample.pair for sample in samples]
+    return tuple(tied([sample.group for sample in samples], pairs, *([contents] if contents else [])))
