@@ -12,7 +12,10 @@ class ProgressSink(Protocol):
         """A stage begins: what it is, and how many samples it has; a download's unit is "bytes", its total may be too low."""
 
     def advance(self, done: int, errors: int) -> None:
-        """So many more samples are done, so many of them with an error (a skipped one is none)."""
+        """So many more samples are done, so many of them with an error (a skipped one is none).
+
+        Of a download, ``done`` is negative where a file starts over, and first what earlier attempts had left.
+        """
 
     def finish(self) -> None:
         """The stage is over, or was left."""

@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from gasdet.equalise_profiles import canonical
 from gasdet.errors import ConfigError
@@ -256,7 +256,9 @@ class Locator:
         kind: Which kind of place; ``frames`` is a folder of images that is one clip.
         path: The file itself, or the archive or Parquet file that holds it. Of frames: their folder, or the archive.
         member: The member's name in a zip or tar. Of frames: their folder in the archive; empty for a folder on disk.
-        row: The row in a Parquet file, counted from 0 over all row groups.
+        row: The row in a Parquet file, counted from 0 over all row groups; in a tar, how many files lie before this one (of
+            frames: before the first), or -1 where nobody has counted. Nothing is looked up by the latter: it tells in which
+            order to read.
         column: The Parquet column with the bytes, with a dot for a struct's field ("image.bytes").
         size: Bytes, where known without reading; -1 otherwise.
     """
@@ -433,6 +435,9 @@ class DetectorSpec:
 
 
 ComponentKind = Literal["preprocessor", "loss", "calibrator", "metric"]
+Kind = Literal["detector", "metric", "loss", "calibrator", "preprocessor"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+"""What a plugin can bring, as ``gasdet plugin new --kind`` and the conformance kit name it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -451,6 +456,12 @@ class ComponentSpec:
             lines, with which it agrees; the conformance kit compares the two.
         example: For losses of embeddings or outputs: import path of ``function(labels, seed)`` that makes an input for labels
             ``[B]``, so that the conformance kit can call the loss.
+        optimum: For losses of logits to which confidence can be too much, as with label smoothing: import path of
+            ``function(**options)`` that gives the margin towards the right class at which a sample costs least, or a pair
+            of them for real and synthetic ones; infinity where more is always better. Empty: always infinity.
+        unsupervised: For losses: whether it does not look at the labels, as a uniformity of embeddings.
+        detaches: For losses: what it keeps out of its gradient on purpose, in words, e.g. "the centres, which move by
+            themselves". The conformance kit then asks that its gradient leads downhill, not that it is the derivative.
     """
 
     name: str
@@ -462,3 +473,6 @@ class ComponentSpec:
     bounds: tuple[float, float] | None = None
     agrees_with: str = ""
     example: str = ""
+    optimum: str = ""
+    unsupervised: bool = False
+    detaches: str = ""

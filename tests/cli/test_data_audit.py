@@ -14,12 +14,18 @@ import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
 
+from gasdet.api.auditing import audit as run_audit
 from gasdet.cli.data.audit import command
 from gasdet.cli.group import gasdet as group
+from gasdet.data import load_data
+from gasdet.errors import UsageError
+from gasdet.inspection.auditing import Verdict, collect, sections
+from gasdet.reporting.audit_tables import audit_grids, conclusions
+from gasdet.reporting.tables import to_plain
+from gasdet.types import Modality
 
 from ..planted import NAMED, SHORTCUTS, SPEECH_TOP, planted
 
-IMAGES = [name for name in sorted(NAMED) if SHORTCUTS[name] == "image"]
 OTHERS = [name for name in sorted(NAMED) if SHORTCUTS[name] != "image"]
 
 Audit = Callable[..., Result]
@@ -31,7 +37,7 @@ def audit(monkeypatch: pytest.MonkeyPatch) -> Audit:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
 
     def run(*arguments: object) -> Result:
-        return CliRunner().invoke(group, ["data", "audit", *map(str, arguments), "--workers", "2"])
+        return CliRunner().invoke(group, ["data", "audit", *map(str, arguments), "--workers", "1"])
 
     return run
 
@@ -48,51 +54,50 @@ def found(result: Result) -> dict[str, Any]:
     return document
 
 
-@pytest.mark.parametrize("shortcut", [*IMAGES, *OTHERS])
-def test_a_planted_shortcut_is_named_first(audit: Audit, tmp_path: Path, shortcut: str) -> None:
-    document = found(audit(planted(tmp_path, shortcut, 24, seed=2), "--json"))
+@pytest.mark.parametrize(
+    "shortcut",
+    ["quality", "exif", *(pytest.param(name, marks=pytest.mark.slow) for name in ("size", "format", *OTHERS))],
+)
+def test_a_planted_shortcut_is_named_first_and_equalisation_takes_it_away(
+    audit: Audit, tmp_path: Path, shortcut: str
+) -> None:
+    document = found(audit(planted(tmp_path, shortcut, 30, seed=0), "--equalise", "--json"))
     section = document["modalities"][str(SHORTCUTS[shortcut])]
     first = section["overall"]["properties"][0]
     assert first["name"] in NAMED[shortcut]
     assert first["auroc"] > 0.95
     assert first["verdict"] in ("strong", "fatal")
     assert section["overall"]["model"]["auroc"] > 0.95
-    assert section["equalised"] is None
-    assert document["worst"] in ("strong", "fatal")
-
-
-@pytest.mark.parametrize(
-    "shortcut",
-    ["quality", "exif", *(pytest.param(name, marks=pytest.mark.slow) for name in ("size", "format", *OTHERS))],
-)
-def test_equalisation_takes_it_away(audit: Audit, tmp_path: Path, shortcut: str) -> None:
-    document = found(audit(planted(tmp_path, shortcut, 40, seed=0), "--equalise", "--json"))
-    section = document["modalities"][str(SHORTCUTS[shortcut])]
-    assert section["overall"]["model"]["auroc"] > 0.95
+    assert section["overall"]["worst"] in ("strong", "fatal")
     assert section["equalised"]["profile"] == "standard-1"
     assert section["equalised"]["overall"]["model"]["auroc"] < 0.6
     assert document["left_out_equalised"] == {}
+    assert document["worst"] == section["equalised"]["overall"]["worst"]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("top", "seed"), [(SPEECH_TOP, 0), (SPEECH_TOP, 1), (SPEECH_TOP, 2), (7800, 0)])
-def test_no_trace_of_silence_is_left_for_a_model(audit: Audit, tmp_path: Path, top: int, seed: int) -> None:
-    document = found(audit(planted(tmp_path, "silence", 150, seed=seed, top=top), "--equalise", "--json"))
-    section = document["modalities"]["audio"]
-    assert section["overall"]["model"]["auroc"] > 0.95
-    assert section["equalised"]["overall"]["model"]["auroc"] < 0.6
-    assert section["equalised"]["overall"]["worst"] in ("none", "undecided")
+@pytest.mark.parametrize("top", [SPEECH_TOP, 7800])
+def test_no_trace_of_silence_is_left_for_a_model(tmp_path: Path, top: int) -> None:
+    """So many recordings show what thirty of each class do not; benchmarks/equalised_silence.py has more seeds."""
+    dataset = load_data(planted(tmp_path, "silence", 150, seed=0, top=top))
+    collected = collect(dataset.samples, equalise={Modality.AUDIO: "standard"}, workers=2)
+    left = sections(collected)[Modality.AUDIO].overall
+    assert left.counts["real"] == left.counts["synthetic"] == 150
+    assert left.model.auroc is not None
+    assert left.model.auroc < 0.6
+    assert left.worst in (Verdict.NONE, Verdict.UNDECIDED)
 
 
 def test_data_without_a_shortcut_are_not_accused(audit: Audit, tmp_path: Path) -> None:
-    document = found(audit(planted(tmp_path, "none_image", 120, seed=4), "--json", "--fail-on", "weak"))
+    document = found(audit(planted(tmp_path, "none_image", 70, seed=4), "--json", "--fail-on", "weak"))
     assert document["worst"] == "none"
 
 
 def test_a_dozen_samples_do_not_exclude_a_shortcut(audit: Audit, tmp_path: Path) -> None:
     folder = planted(tmp_path, "none_image", 12, seed=4)
-    assert found(audit(folder, "--json", "--fail-on", "weak"))["worst"] == "undecided"
-    text = audit(folder).stdout
+    result = audit(folder, "--fail-on", "weak")
+    assert result.exit_code == 0, result.output
+    text = result.stdout
     assert re.search(r"all together \(model\) +0\.\d{3} +0\.\d{3}\.\.0\.[789]\d\d +undecided", text)
     assert "image: undecided; " in text
 
@@ -108,14 +113,12 @@ def test_pairs_of_a_manifest_lie_in_one_fold(audit: Audit, tmp_path: Path) -> No
             lines.append(f"{index}{label}.png,{label},p{index}")
     (tmp_path / "pairs.csv").write_text("\n".join(lines), encoding="utf-8")
     (tmp_path / "apart.csv").write_text("\n".join(line.rpartition(",")[0] for line in lines), encoding="utf-8")
-    together, apart = (
-        found(audit(tmp_path / f"{name}.csv", "--json"))["modalities"]["image"]["overall"]
-        for name in ("pairs", "apart")
-    )
+    both = [found(audit(tmp_path / f"{name}.csv", "--json")) for name in ("pairs", "apart")]
+    together, apart = (one["modalities"]["image"]["overall"] for one in both)
     assert together["below_chance"] is None
     assert apart["below_chance"] < 0.3
     assert apart["model"]["verdict"] == "undecided"
-    assert "copies or pairs straddle the folds" in " ".join(audit(tmp_path / "apart.csv").stdout.split())
+    assert "copies or pairs straddle the folds" in conclusions(both[1])[0]
 
 
 def test_exact_copies_are_one_group(audit: Audit, quality: Path, tmp_path: Path) -> None:
@@ -125,12 +128,51 @@ def test_exact_copies_are_one_group(audit: Audit, quality: Path, tmp_path: Path)
             for copy in range(2 if label == "synthetic" else 1):
                 (tmp_path / label / f"{copy}{path.name}").write_bytes(path.read_bytes())
     counts = found(audit(tmp_path, "--json"))["modalities"]["image"]["overall"]["counts"]
-    assert counts == {"real": 30, "real_groups": 30, "synthetic": 60, "synthetic_groups": 30}
+    assert counts == {"real": 30, "real_groups": 30, "synthetic": 60, "synthetic_groups": 30, "near_copies": 0}
+
+
+def test_near_copies_are_one_group_and_no_shortcut(audit: Audit, tmp_path: Path) -> None:
+    """Twelve pictures of each class at twelve sizes, each saved five times anew: who knows the sizes knows the class."""
+    for label, name in enumerate(("real", "synthetic")):
+        (tmp_path / name).mkdir()
+        for index in range(12):
+            rng = np.random.default_rng([label, index])
+            coarse = Image.fromarray(rng.integers(0, 256, (16, 16, 3), np.uint8))
+            picture = coarse.resize(rng.integers(120, 300, 2).tolist(), Image.Resampling.BICUBIC)
+            for copy, quality in enumerate((70, 75, 80, 85, 90)):
+                picture.save(tmp_path / name / f"{index}_{copy}.jpg", quality=quality)
+    result = audit(tmp_path, "--json", "--fail-on", "weak")
+    overall = found(result)["modalities"]["image"]["overall"]
+    assert overall["counts"]["near_copies"] == 120
+    assert (overall["counts"]["real_groups"], overall["counts"]["synthetic_groups"]) == (12, 12)
+    assert overall["worst"] in ("none", "undecided")
+
+
+def test_frames_without_a_group_are_known_by_their_size_and_no_shortcut(audit: Audit, tmp_path: Path) -> None:
+    """Frames that have nothing in common but their size."""
+    lines = ["path,label,group"]
+    for label, name in enumerate(("real", "synthetic")):
+        for index in range(60):
+            rng = np.random.default_rng([label, index])
+            side = np.random.default_rng([label, index // 5]).integers(40, 120, 2)
+            Image.fromarray(rng.integers(0, 256, (*side, 3), np.uint8)).save(tmp_path / f"{name}{index}.jpg")
+            lines.append(f"{name}{index}.jpg,{name},{name}{index}")
+    (tmp_path / "own.csv").write_text("\n".join(lines), encoding="utf-8")
+    (tmp_path / "none.csv").write_text("\n".join(line.rpartition(",")[0] for line in lines), encoding="utf-8")
+    result = audit(tmp_path / "none.csv", "--fail-on", "weak")
+    assert result.exit_code == 0, result.output
+    text = " ".join(result.stdout.split())
+    assert re.search(
+        r"image: undecided; all properties together reach AUROC [01]\.\d+ \(.*?\), but 0\.\d+ on sizes", text
+    )
+    assert "give them a common group" in text
+    overall = found(audit(tmp_path / "own.csv", "--json"))["modalities"]["image"]["overall"]
+    assert overall["model"]["verdict"] in ("strong", "fatal"), "the data say that all are independent"
 
 
 def test_the_table_names_the_shortcut_and_what_to_do(audit: Audit, quality: Path) -> None:
-    result = audit(quality)
-    assert result.exit_code == 0, result.output
+    result = audit(quality, "--fail-on", "strong")
+    assert result.exit_code == 1, result.output
     lines = result.stdout.splitlines()
     assert lines[0] == "image: 30 real, 30 synthetic"
     assert re.match(r"all together \(model\) +1\.000 +0\.\d{3}\.\.1\.000 +(STRONG|FATAL)", lines[3])
@@ -142,7 +184,9 @@ def test_the_table_names_the_shortcut_and_what_to_do(audit: Audit, quality: Path
 
 def test_reports_and_values_are_written(audit: Audit, quality: Path, tmp_path: Path) -> None:
     report, values = tmp_path / "report.html", tmp_path / "values.csv"
-    document = found(audit(quality, "--equalise", "standard:side=64", "--json", "--report", report, "--csv", values))
+    arguments = ("--equalise", "standard:side=64", "--json", "--report", report, "--csv", values)
+    document = found(audit(quality, *arguments, "--fail-on", "weak"))  # which looks at what is left
+    assert document["modalities"]["image"]["overall"]["worst"] == "fatal"
     assert document["modalities"]["image"]["equalised"]["profile"] == "standard-1:side=64"
     with values.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
@@ -159,19 +203,11 @@ def test_reports_and_values_are_written(audit: Audit, quality: Path, tmp_path: P
     assert html.count("data:image/svg+xml;base64,") >= 3
 
 
-@pytest.mark.parametrize(("fail_on", "code"), [("weak", 1), ("strong", 1)])
-def test_fail_on_is_the_exit_code(audit: Audit, quality: Path, fail_on: str, code: int) -> None:
-    assert audit(quality, "--fail-on", fail_on, "--json").exit_code == code
-
-
-def test_fail_on_looks_at_what_equalisation_leaves(audit: Audit, quality: Path) -> None:
-    assert audit(quality, "--fail-on", "weak", "--json", "--equalise").exit_code == 0
-
-
 def test_the_same_command_gives_the_same_figures(audit: Audit, quality: Path) -> None:
-    one, other = (audit(quality, "--json", "--limit", 24).stdout for _ in range(2))
+    one, other, seeded = (audit(quality, "--json", "--limit", 24, *more).stdout for more in ((), (), ("--seed", 1)))
     assert one == other
-    assert one != audit(quality, "--json", "--limit", 24, "--seed", 1).stdout
+    assert one != seeded
+    assert json.loads(one)["modalities"]["image"]["equalised"] is None
 
 
 def test_each_data_set_is_audited_by_itself(audit: Audit, tmp_path: Path) -> None:
@@ -189,14 +225,15 @@ def test_each_data_set_is_audited_by_itself(audit: Audit, tmp_path: Path) -> Non
             write(name, label, width)
     write("alone", "real", 32)
     arguments = (tmp_path / "even", tmp_path / "uneven", tmp_path / "alone")
-    document = found(audit(*arguments, "--json"))["modalities"]["image"]
+    whole = found(audit(*arguments, "--json"))
+    document = whole["modalities"]["image"]
     assert set(document["datasets"]) == {"even", "uneven"}
     assert document["datasets"]["even"]["worst"] == "none"
     assert document["datasets"]["uneven"]["properties"][0]["name"] == "width"
     assert document["datasets"]["uneven"]["properties"][0]["auroc"] == 1
     assert document["one_class"] == {"alone": {"real": 12, "synthetic": 0}}
     assert document["overall"]["counts"]["real"] == 36
-    table = audit(*arguments).stdout
+    table = to_plain(audit_grids(whole), 120)
     assert "Of one class, and in the figures of all together only: alone." in table
     assert re.search(r"uneven +12 +12 +1\.000", table)
 
@@ -208,10 +245,9 @@ def test_files_that_cannot_be_read_are_counted(audit: Audit, quality: Path, tmp_
         for path in sorted((quality / name).iterdir())[:12]:
             (folder / name / path.name).write_bytes(path.read_bytes())
     (folder / "synthetic" / "empty.jpg").touch()
-    result = audit(folder)
-    assert result.exit_code == 0, result.output
-    assert "image: left out: 1 synthetic (1 file_empty)." in result.stdout
-    assert found(audit(folder, "--json"))["left_out"] == {"image": {"synthetic": {"file_empty": 1}}}
+    document = found(audit(folder, "--json"))
+    assert document["left_out"] == {"image": {"synthetic": {"file_empty": 1}}}
+    assert "image: left out: 1 synthetic (1 file_empty)." in conclusions(document)
 
 
 def test_one_class_is_refused(audit: Audit, quality: Path) -> None:
@@ -264,7 +300,14 @@ def test_data_without_labels_are_refused(quality: Path, tmp_path: Path) -> None:
 def test_a_folder_that_is_not_there_is_told_before_any_work(quality: Path, tmp_path: Path) -> None:
     for option in ("--report", "--csv"):
         result = CliRunner().invoke(command, [str(quality), option, str(tmp_path / "absent" / "file")])
-        assert "there is no such folder" in str(result.exception)
+        assert "is to be in a folder that does not exist" in str(result.exception)
+
+
+@pytest.mark.parametrize(("name", "word"), [("report", "report"), ("values", "CSV file")])
+def test_a_folder_in_the_place_of_a_file_is_told_before_any_work(tmp_path: Path, name: str, word: str) -> None:
+    """In the command, click refuses it; the data would be looked for next, and are not there."""
+    with pytest.raises(UsageError, match=f"The {word} cannot be .*: that is a folder"):
+        run_audit(tmp_path / "absent", **{name: tmp_path})
 
 
 def test_an_unknown_profile_is_told_before_any_work(quality: Path) -> None:

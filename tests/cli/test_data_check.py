@@ -16,6 +16,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from gasdet.cli.group import gasdet as root
+from gasdet.data import load_data
 from gasdet.inspection import running
 
 SUPPORT = Path(__file__).resolve().parent.parent / "inspection" / "support"
@@ -119,6 +120,35 @@ def test_json_and_csv_have_everything(faulty: Path, run: Check, tmp_path: Path) 
 )
 def test_exit_codes(faulty: Path, run: Check, arguments: list[str], code: int) -> None:
     assert run(faulty, *arguments).exit_code == code
+
+
+def test_what_an_evaluation_would_take_can_be_checked_alone(data: Path, run: Check) -> None:
+    """--mode, --total and --seed choose as they do for evaluate, so that no more need be there."""
+    catalogue = data.parent / "sets.yaml"
+    catalogue.write_text("sampling: {total: {debug: 2, small: 5, full: 8}}\ndatasets: [{name: all, path: data}]\n")
+
+    def checked(*options: str) -> tuple[int, str]:
+        report = json.loads(run(catalogue, "--json", *options).stdout)
+        taken = [s.sample_id for s in load_data(catalogue, **named(options)).samples]
+        assert report["fingerprint"] == load_data(catalogue, **named(options)).fingerprint
+        assert report["samples"] == report["decoded"] == len(taken)
+        return len(taken), report["fingerprint"]
+
+    def named(options: tuple[str, ...]) -> dict[str, Any]:
+        pairs = zip(options[::2], options[1::2], strict=True)
+        return {name.removeprefix("--"): int(value) if value.isdigit() else value for name, value in pairs}
+
+    chosen = [
+        ("--mode", "debug"),
+        ("--mode", "small"),
+        ("--mode", "full"),
+        ("--total", "3"),
+        ("--total", "3", "--seed", "1"),
+        ("--mode", "small", "--limit", "1"),
+    ]
+    found = [checked(*options) for options in chosen]
+    assert [count for count, _ in found] == [2, 5, 8, 3, 3, 1]
+    assert len({fingerprint for _, fingerprint in found}) == len(chosen)
 
 
 def test_examples_are_few_and_many_samples_are_cut_short(data: Path, run: Check) -> None:

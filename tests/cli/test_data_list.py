@@ -30,7 +30,7 @@ def catalogue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "mine.zip").write_bytes(bytes(3000))
     (tmp_path / "sets.yaml").write_text(TEXT)
 
-    def at_hand(entry: CatalogueEntry) -> bool:
+    def at_hand(entry: CatalogueEntry, _: Path | None) -> bool:
         return entry.name == "hub"
 
     monkeypatch.setattr(remote, "is_at_hand", at_hand)
@@ -119,6 +119,22 @@ def test_json_has_every_fact(catalogue: Path, run: Callable[..., Result]) -> Non
     assert (told["web"]["max_samples"], told["web"]["released"]) == (1500, "2024-05")
     assert told["here"]["size_bytes"] == 3000
     assert "password" not in result.output
+
+
+def test_a_download_folder_of_one_s_own(
+    catalogue: Path, run: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def at_hand(entry: CatalogueEntry, root: Path | None) -> bool:
+        asked.append(root)
+        return False
+
+    monkeypatch.setattr(remote, "is_at_hand", at_hand)
+    assert run(str(catalogue), "--data-dir", "elsewhere").exit_code == 0
+    assert asked == [Path.cwd() / "elsewhere"] * 2
+    run(str(catalogue))
+    assert asked[2:] == [None] * 2
 
 
 def test_filters(catalogue: Path, run: Callable[..., Result]) -> None:

@@ -257,7 +257,15 @@ sets: []
         ("datasets:\n  - {path: x, source: hugingface}\n", r"not 'hugingface' \(did you mean 'huggingface'\?\)"),
         ("datasets:\n  - {path: x, media_type: synthetc}\n", r"not 'synthetc' \(did you mean 'synthetic'\?\)"),
         ("datasets:\n  - {path: x, s3_prefixes: [a]}\n", "s3_prefixes goes with source: s3"),
-        ("datasets:\n  - {path: x, split: }\n", "split must be a text"),
+        ("datasets:\n  - {path: x, split: [a]}\n", "split must be a text"),
+        ("datasets:\n  - {path: }\n", "line 2: a data set needs a path"),
+        ("datasets:\n  - {path: x, split: , split: a}\n", "split is given twice"),
+        (f"datasets:\n  - {{path: x.zip, sha256: {'0' * 64}}}\n", "sha256 is of a file that is fetched"),
+        ("datasets:\n  - {path: x, revision: v5}\n", "revision is of a data set of the hub .* the source is local"),
+        ("datasets:\n  - {path: 's3://b/x', revision: v5}\n", "revision is of a data set .* the source is s3"),
+        ("datasets:\n  - {path: x, generator: a, generator_variant: b}\n", "say the same; give one of them"),
+        ("datasets:\n  - {path: x, filter_column: a, filter_value: }\n", "filter_column and filter_value go together"),
+        ("datasets:\n  - {path: x, filter_column: a, filter_value: [b, {c: d}]}\n", "filter_value must be a value or"),
         (
             'datasets:\n  - {path: "https://me:password@[bad/x.zip"}\n',
             r"1 problem: line 2: path must be a .* address\.$",
@@ -330,6 +338,8 @@ def test_options_that_do_not_fit(tree: Tree, load: Callable[..., Dataset], tmp_p
     (tmp_path / "x.csv").write_text("path,label\ncam/a.jpg,0\n")
     with pytest.raises(DataError, match="filter_column is for tables"):
         load("datasets:\n  - {name: x, path: cam, media_type: real, filter_column: a, filter_value: b}\n")
+    with pytest.raises(DataError, match="data_root is for tables"):
+        load("datasets:\n  - {name: x, path: cam, media_type: real, data_root: /nonexist}\n")
     with pytest.raises(DataError, match=r"group is for tables, and .*; group: folder groups a tree"):
         load("datasets:\n  - {name: x, path: cam, media_type: real, group: speaker}\n")
     with pytest.raises(DataError, match="data_columns names the one column"):

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
 import pytest
 
 from gasdet.data.catalogue import CatalogueEntry, load_catalogue, read_catalogue
+from gasdet.data.catalogue_keys import KNOWN_KEYS
 from gasdet.data.catalogue_parts import expected_format
 from gasdet.types import MediaType, Modality
 
@@ -165,6 +167,10 @@ datasets:
   - {name: web, path: "https://host/x.zip"}
   - {name: plain, path: "http://host/x.zip"}
   - {name: hub, path: "hf://datasets/owner/name"}
+  - {name: defaults, path: owner/both, modality: image, media_type: synthetic, generator_family: diffusion}
+  - {name: category, path: owner/both, content_category: faces}
+  - {name: file, path: mine/x.tar.gz, generator_family: sd}
+  - {name: ours-too, path: owner/both, category: faces, source_format: parquet}
 """
     )
     assert {name: entry.source for name, entry in found.items()} == {
@@ -177,16 +183,61 @@ datasets:
         "web": "https",
         "plain": "http",
         "hub": "huggingface",
+        "defaults": "huggingface",
+        "category": "huggingface",
+        "file": "local",
+        "ours-too": "local",
     }
     assert found["hub"].location == "owner/name"
     assert found["ours"].path == tmp_path / "owner" / "both"
+
+
+def test_a_catalogue_that_states_a_benchmark_size_is_gasbench_s(entries: Entries) -> None:
+    """Of its keys an entry needs four only; the others have defaults there, of which one is the hub as the source."""
+    entry = "  - {name: x, path: owner/both, modality: image, media_type: real}\n"
+    assert entries(f"datasets:\n{entry}")["x"].source == "local"
+    assert entries(f"datasets:\n{entry}benchmark_size: 5\n")["x"].source == "huggingface"
+    assert entries(f"image_benchmark_size: 5\nimage:\n{entry}video:\n")["x"].source == "huggingface"
+
+
+@pytest.mark.parametrize("key", [key for key in KNOWN_KEYS if key != "path"])
+def test_null_is_no_value(entries: Entries, key: str) -> None:
+    (plain,) = entries("datasets:\n  - {path: owner/x, source: huggingface}\n").values()
+    for null in ("", "null", "~"):
+        source = "" if key == "source" else ", source: huggingface"  # which the address says, too
+        (entry,) = entries(f"datasets:\n  - {{path: 'hf://owner/x', {key}: {null}{source}}}\n").values()
+        assert replace(entry, path=plain.path) == plain
+
+
+def test_family_and_variant_are_both_kept(entries: Entries) -> None:
+    found = entries(
+        """
+datasets:
+  - {name: both, path: owner/a, generator_family: sd, generator_variant: sd15}
+  - {name: ours, path: owner/a, generator_family: sd, generator: sd-1.5}
+  - {name: family, path: owner/a, generator_family: sd}
+  - {name: none, path: owner/a, source: huggingface}
+"""
+    )
+    told = {name: (entry.stated.generator, entry.generator_family) for name, entry in found.items()}
+    assert told == {"both": ("sd15", "sd"), "ours": ("sd-1.5", "sd"), "family": ("sd", "sd"), "none": ("", "")}
+
+
+def test_filter_values_stay_as_they_are_written(entries: Entries) -> None:
+    text = "datasets:\n  - {name: x, path: a, filter_column: k, filter_value: %s}\n"
+    for written, values in {
+        "yes": ("yes",),
+        "0012": ("0012",),
+        "[no, 1.0, 2024-01-02]": ("no", "1.0", "2024-01-02"),
+    }.items():
+        assert entries(text % written)["x"].stated.filter_values == values
 
 
 def test_names_and_revisions_stay_as_they_are_written(entries: Entries) -> None:
     found = entries(
         """
 datasets:
-  - {name: 007, path: x, revision: 0012e4, split: on, released: 2024-08-31, licence: 1.10}
+  - {name: 007, path: o/x, source: huggingface, revision: 0012e4, split: on, released: 2024-08-31, licence: 1.10}
   - {name: yes, path: 12}
 """
     )

@@ -116,8 +116,26 @@ def test_the_same_key_gives_the_same_names_and_another_unlinkable_ones(planted: 
     assert not names(first.samples) & names(public.samples)
     assert public.fingerprint not in (first.fingerprint, other.fingerprint)
     # The structure is the same: as many groups, data sets and labels.
-    assert [s.media_type for s in first.samples] == [s.media_type for s in public.samples]
+    labels = [[s.media_type for s in some.samples] for some in (first, other, public)]
+    assert len({tuple(sorted(map(str, some))) for some in labels}) == 1
     assert len({s.group for s in first.samples}) == len({s.group for s in public.samples})
+
+
+def test_the_order_tells_nothing_of_the_catalogues(planted: holdout_data.Planted) -> None:
+    """Rows in the catalogue's order would be linked by their number, from key to key and to the listing."""
+    public = [s.sample_id for s in load_data(planted.catalogue).samples]
+    orders = []
+    for key in (KEY, OTHER):
+        found = load_holdouts(planted.catalogue, key)
+        assert [s.sample_id for s in found.samples] == sorted(s.sample_id for s in found.samples)
+        orders.append([found.originals[s.sample_id] for s in found.samples])
+        # Each is still what it was: label and place go with the id.
+        labels = {s.sample_id: (s.media_type, s.locator) for s in load_data(planted.catalogue).samples}
+        assert all((s.media_type, s.locator) == labels[found.originals[s.sample_id]] for s in found.samples)
+    for one, two in ((orders[0], orders[1]), (orders[0], public), (orders[1], public)):
+        assert sorted(one) == sorted(two)
+        same = sum(a == b for a, b in zip(one, two, strict=True))
+        assert same < len(public) / 4, "about one in a random order"
 
 
 def test_moved_data_have_the_same_names(planted: holdout_data.Planted, tmp_path: Path) -> None:

@@ -52,8 +52,9 @@ def test_quotas_add_up_and_grow_with_the_limit(sizes: dict[int, int], limit: int
     assert all(now[cell] <= more[cell] for cell in sizes)
 
 
-def test_the_left_over_goes_to_the_larger_cells() -> None:
-    assert quotas({"small": 2, "large": 100, "larger": 200}, 9) == {"small": 2, "large": 3, "larger": 4}
+def test_the_left_over_goes_by_name_whatever_the_sizes() -> None:
+    assert quotas({"small": 2, "large": 100, "larger": 200}, 9) == {"small": 2, "large": 4, "larger": 3}
+    assert quotas({"small": 2, "large": 200, "larger": 100}, 9) == {"small": 2, "large": 4, "larger": 3}
     assert quotas({"a": 5, "b": 5}, 3) == {"a": 2, "b": 1}
     assert quotas({"a": 5, "b": 1}, 100) == {"a": 5, "b": 1}
     assert quotas({}, 3) == {}

@@ -38,12 +38,12 @@ def one_by_one(sizes: dict[str, int], shares: dict[str, Fraction], floors: dict[
     while sum(taken.values()) < sum(sizes.values()):
         below = [name for name in sizes if taken[name] < least[name]]
         if below:
-            name = min(below, key=lambda n: (taken[n], -least[n], repr(n)))
+            name = min(below, key=lambda n: (taken[n], repr(n)))
         else:
             open_ones = [name for name in sizes if taken[name] < sizes[name]]
             name = min(
                 open_ones,
-                key=lambda n: ((taken[n] + Fraction(1, 2)) / shares.get(n, Fraction(1)), -sizes[n], repr(n)),
+                key=lambda n: ((taken[n] + Fraction(1, 2)) / shares.get(n, Fraction(1)), repr(n)),
             )
         taken[name] += 1
         row.append(name)
@@ -83,7 +83,7 @@ def test_floors_come_first_and_never_exceed_the_total() -> None:
 
 
 def test_a_tenth_is_a_tenth() -> None:
-    """0.1 as a binary number is a little more than a tenth; ten of it beside one must still tie, and ties go by size."""
+    """0.1 as a binary number is a little more than a tenth; ten of it beside one must still tie."""
     shares = {"one": Fraction(1)} | {f"tenth{n}": Fraction("0.1") for n in range(10)}
     assert quotas(dict.fromkeys(shares, 1000), 2000, shares) == {"one": 1000} | {f"tenth{n}": 100 for n in range(10)}
 
@@ -136,16 +136,15 @@ def digest_of_choice() -> str:
 def test_the_same_samples_in_every_process() -> None:
     """Python salts hash() anew in each process; and the digest below was made on another run, so that it may not move."""
     here = digest_of_choice()
-    for salt in ("1", "2"):
-        done = subprocess.run(
-            [sys.executable, "-c", "from tests.data.test_shares import digest_of_choice; print(digest_of_choice())"],
-            env={**os.environ, "PYTHONHASHSEED": salt},
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        assert done.stdout.strip() == here
+    done = subprocess.run(
+        [sys.executable, "-c", "from tests.data.test_shares import digest_of_choice; print(digest_of_choice())"],
+        env={**os.environ, "PYTHONHASHSEED": "1" if os.environ.get("PYTHONHASHSEED") != "1" else "2"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.strip() == here
     assert here == DIGEST
 
 
-DIGEST = "f2625069095591857cba3b278bc30853492cb63c14c85686d757104aaa763c50"
+DIGEST = "a4a993578d6ac0ca3b8af8b4cb2c622031c0193707a7941bca7221639f6ac460"

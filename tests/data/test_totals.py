@@ -111,6 +111,32 @@ def test_modes_and_limit_without_a_catalogues_totals_are_as_ever(load: Load) -> 
     assert len(load(limit=6).samples) == 6
 
 
+@pytest.mark.parametrize("head", ["", "benchmark_size: 40", "sampling: {total: {debug: 45, small: 120, full: 300}}"])
+def test_what_a_limit_leaves_of_a_mode_is_part_of_what_it_leaves_of_a_larger_one(load: Load, head: str) -> None:
+    """Also where a mode has used a cell up: the seats that others have no use for are not given to it."""
+    before: list[set[str]] = []
+    for limit in (1, 2, 5, 30, 61, 100, 250):
+        now = [ids(load(head, mode=mode, limit=limit)) for mode in ("debug", "small", "full")]
+        assert now[0] <= now[1] <= now[2]
+        assert len(now[2]) <= limit
+        assert all(smaller <= larger for smaller, larger in zip(before, now, strict=False))
+        before = now
+    # A mode's choice is not thinned out beyond what both ask for.
+    assert len(ids(load(head, mode="debug", limit=5))) == 5
+
+
+def test_a_data_set_of_two_modalities_nests_too(tree: Tree, tmp_path: Path) -> None:
+    tree(*(f"{label}/{n}.{'wav' if n % 3 else 'jpg'}" for label in ("real", "fake") for n in range(60)), folder="m")
+    tree(*(f"real/{n}.jpg" for n in range(90)), folder="n")
+    path = tmp_path / "c.yaml"
+    path.write_text(
+        "sampling: {total: {debug: 9, small: 31, full: 70}}\ndatasets: [{name: m, path: m}, {name: n, path: n}]\n"
+    )
+    for limit in (3, 20, 50, 90, 120):
+        now = [ids(load_data(path, mode=mode, limit=limit)) for mode in ("debug", "small", "full")]
+        assert now[0] <= now[1] <= now[2]
+
+
 def test_entries_of_one_name_share_as_one(tmp_path: Path, tree: Tree) -> None:
     tree(*(f"{n}.jpg" for n in range(40)), folder="a")
     tree(*(f"{n}.jpg" for n in range(40)), folder="b")

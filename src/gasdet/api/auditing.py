@@ -13,9 +13,10 @@ from gasdet.api.equalising import check_equalise
 from gasdet.atomic_files import write_atomically
 from gasdet.data import Dataset, load_data
 from gasdet.equalise_profiles import only_for
-from gasdet.errors import DataError, UsageError
+from gasdet.errors import DataError
 from gasdet.evaluation.intervals import MIN_GROUPS
 from gasdet.inspection.auditing import CLASSES, Audit, Collected, Section, collect, sections, together
+from gasdet.inspection.checking import check_place
 from gasdet.progress import ProgressSink, Silent
 from gasdet.reporting.audit_report import report_html
 from gasdet.types import Modality, Sample
@@ -70,9 +71,9 @@ def audit(
         GasdetError: The data cannot be had, the profile is unusable, or a file cannot be written.
     """
     sink = progress or Silent()
-    for place in (report, values):
-        if place is not None and not Path(place).absolute().parent.is_dir():
-            raise UsageError(f"{place}: there is no such folder to write into; make it first.")
+    for place, what in ((report, "report"), (values, "CSV file")):
+        if place is not None:
+            check_place(Path(place), what)
     make_demo_data(data, sink)
     dataset = load_data(
         data,

@@ -15,6 +15,7 @@ from gasdet.bundle.delta import complete_sha256_of
 from gasdet.bundle.hub import HUB_SCHEME
 from gasdet.bundle.weights import PACKAGE_SCHEME
 from gasdet.cachedir import cache_dir
+from gasdet.data.loading import DEMO
 from gasdet.errors import DataError, UsageError
 from gasdet.evaluation.calibrating import DEFAULT_TEST_FRACTION, fit_calibrator, made_worse
 from gasdet.evaluation.decode_cache import DecodeCache, holding
@@ -69,7 +70,7 @@ def calibrate(
             ``trust_code``, ``faces``, ``equalise``, ``decode_cache``, device, dtype and batch size in ``options``) is refused.
         detector: Of the run, by name (not needed where it has one); or what is to score ``data``: a name or a bundle's path.
         data: The calibration split, as for ``evaluate``.
-        split: Only this split of ``data``, or of the run.
+        split: Only this split of ``data``, or of the run. Default: of demo its calibration split, else everything.
         datasets: Patterns of dataset names to keep.
         limit: At most so many samples.
         weights: Of the detector, as for ``evaluate``.
@@ -149,6 +150,7 @@ def calibrate(
             raise UsageError("name the detector that is to score the data.")
         else:
             narrowed: dict[str, Any] = {"categories": categories, "modality": modality, "total": total}
+            split = split or _default_split(data)
             opened, name = scored(data, split=split, datasets=datasets, limit=limit, out=run_out, **narrowed), None
         judged = None
         if test is not None:
@@ -200,6 +202,11 @@ def calibrate(
     path = Path(out) if out is not None else _default_path(told, samples.detector)
     _refuse_other_weights(path, samples.weights_sha256)
     return write_calibrator(path, dataclasses.replace(fitted, notes=(*fitted.notes, *notes)))
+
+
+def _default_split(data: str | Path | Sequence[str | Path] | None) -> str | None:
+    """The demo data have a split for this; what other data are for is not known."""
+    return "calibration" if data == DEMO or (not isinstance(data, str | Path) and list(data or ()) == [DEMO]) else None
 
 
 def _of_region(region: str) -> list[str]:

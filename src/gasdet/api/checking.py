@@ -28,6 +28,8 @@ def check(
     modality: str | None = None,
     mode: Literal["debug", "small", "full"] = "full",
     limit: int | None = None,
+    total: int | None = None,
+    seed: int = 0,
     near_distance: int | None = NEAR_DISTANCE,
     fail_on: Sequence[str] | None = None,
     csv: str | Path | None = None,
@@ -44,8 +46,10 @@ def check(
         datasets: Patterns of data set names to keep.
         categories: Patterns of categories of a catalogue's entries to keep.
         modality: Only this one.
-        mode: How much of each data set.
+        mode: How much of each data set; of a catalogue, no more is fetched than that takes.
         limit: At most so many samples.
+        total: At most so many samples, by the shares of a catalogue.
+        seed: Decides which samples ``mode``, ``limit`` and ``total`` choose, as for ``evaluate``.
         near_distance: Bits of 256 that the hashes of two pictures may differ in, 0 to 47; None looks for exact copies only.
         fail_on: Kinds of finding that make the check fail (``gasdet.inspection.checking.KINDS``); ``["any"]``, ``["none"]``;
             None for the serious ones.
@@ -74,6 +78,8 @@ def check(
         modality=modality,
         mode=mode,
         limit=limit,
+        total=total,
+        seed=seed,
         offline=offline,
         progress=sink,
     )

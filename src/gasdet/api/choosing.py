@@ -158,7 +158,7 @@ def load(
         loaded = _load_registered(
             entry, weights, calibrators, bases=base_texts(base), offline=offline, demo_data=demo_data, sink=sink
         )
-    _check_bases_used(base_texts(base), [loaded])
+    check_bases_used(base, loaded.weights.given is not None)
     calibrators.check_used([loaded])
     return with_faces([loaded])[0] if faces else loaded
 
@@ -181,11 +181,19 @@ def choose(
             chosen.append(calibrators.attach(load_bundle(choice, trust_code=trust_code), sink))
         else:
             chosen.append(registry.detector(choice) if isinstance(choice, str) else calibrators.check_loaded(choice))
-    names = [name_of(c) for c in chosen]
+    check_names_differ([name_of(c) for c in chosen])
+    return chosen
+
+
+def check_names_differ(names: Sequence[str]) -> None:
+    """Refuse detectors that could not be told apart.
+
+    Raises:
+        UsageError: Two are called the same.
+    """
     for name in names:
         if names.count(name) > 1:
             raise UsageError(f"two of the detectors are called {name!r}; give each once, or in commands of their own.")
-    return chosen
 
 
 def base_texts(bases: Bases) -> tuple[str, ...]:
@@ -193,14 +201,32 @@ def base_texts(bases: Bases) -> tuple[str, ...]:
     return (str(bases),) if isinstance(bases, str | Path) else tuple(map(str, bases))
 
 
-def _check_bases_used(bases: Sequence[str], loaded: Sequence[Detector]) -> None:
+def check_bases_used(bases: Bases, used: bool) -> None:
     """Refuse a base where nothing is completed from one.
 
     Raises:
-        UsageError: No detector runs with a delta file.
+        UsageError: There is one, and it is not used, as no detector runs with a delta file.
     """
-    if bases and all(detector.weights.given is None for detector in loaded):
-        raise UsageError(f"the base {bases[0]} is for delta files, and none of the weights here is one; leave it out.")
+    texts = base_texts(bases)
+    if texts and not used:
+        raise UsageError(f"the base {texts[0]} is for delta files, and none of the weights here is one; leave it out.")
+
+
+def weights_of_each(weights: Weights, installed: Sequence[Registered[DetectorSpec]]) -> dict[str, str | None]:
+    """What a call says of the weights of each installed detector that is chosen, by ``plugin/name``; None for nothing.
+
+    Raises:
+        UsageError: It says something of another.
+    """
+    wanted = {"": weights} if isinstance(weights, str) else dict(weights or {})
+    known = {"", *(entry.spec.name for entry in installed), *(entry.qualified for entry in installed)}
+    for name, text in wanted.items():
+        if name not in known or not installed:
+            of = f" of {name!r}" if name else ""
+            raise UsageError(f"the weights {text!r}{of} belong to no installed detector among those chosen.")
+    return {
+        entry.qualified: wanted.get(entry.qualified, wanted.get(entry.spec.name, wanted.get(""))) for entry in installed
+    }
 
 
 def name_of(chosen: Chosen) -> str:
@@ -250,13 +276,7 @@ def load_chosen(
     ``present`` holds the samples' modalities; None stands for samples of which nobody knows what they are, which count for
     every detector that was asked for.
     """
-    wanted = {"": weights} if isinstance(weights, str) else dict(weights or {})
-    registered = [c for c in chosen if isinstance(c, Registered)]
-    known = {"", *(c.spec.name for c in registered), *(c.qualified for c in registered)}
-    for name in wanted:
-        if name not in known or not registered:
-            of = f" of {name!r}" if name else ""
-            raise UsageError(f"the weights {wanted[name]!r}{of} belong to no installed detector among those chosen.")
+    wanted = weights_of_each(weights, [c for c in chosen if isinstance(c, Registered)])
     loaded: list[Detector] = []
     for item in chosen:
         if modality_of(item) not in present and (lenient or None not in present):
@@ -264,12 +284,11 @@ def load_chosen(
         if not isinstance(item, Registered):
             loaded.append(item)
             continue
-        choice = wanted.get(item.qualified, wanted.get(item.spec.name, wanted.get("")))
         try:
             loaded.append(
                 _load_registered(
                     item,
-                    choice,
+                    wanted[item.qualified],
                     calibrators,
                     bases=base_texts(bases),
                     offline=offline,
@@ -282,7 +301,7 @@ def load_chosen(
                 raise
             sink.note(f"Left out {item.spec.name}: {error}")
     if not lenient:
-        _check_bases_used(base_texts(bases), loaded)
+        check_bases_used(bases, any(detector.weights.given is not None for detector in loaded))
     calibrators.check_used(loaded)
     return loaded
 

@@ -35,14 +35,17 @@ class _Rate:
         self._first_at: float | None = None
 
     def add(self, done: int, now: float) -> None:
-        """So many more are done."""
+        """So many more are done. Fewer, where something starts over: that takes back nothing of how fast it went."""
         self._done += done
+        if done < 0:
+            self._first_done += done
+            return
         if self._first_at is None and done:
             self._first_done, self._first_at = done, now
 
     def per_second(self, now: float) -> float | None:
         """None where too little is known yet."""
-        if self._first_at is None or now - self._first_at < _RATE_AFTER_S or self._done == self._first_done:
+        if self._first_at is None or now - self._first_at < _RATE_AFTER_S or self._done <= self._first_done:
             return None
         return (self._done - self._first_done) / (now - self._first_at)
 

@@ -126,7 +126,8 @@ class _ListedMembers:
         if problem is None and any(is_litter(part) for part in member.split("/")):
             self.litter += 1
             return None
-        entry = Entry(printable(member), Locator(self.kind, self.path, member=name, size=size), problem)
+        place = len(self.entries) if self.kind == "tar" else -1
+        entry = Entry(printable(member), Locator(self.kind, self.path, member=name, row=place, size=size), problem)
         self.entries.append(entry)
         return entry
 

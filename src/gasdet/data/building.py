@@ -32,7 +32,7 @@ class Stated:
         archive_exclude_paths: Leave these out, too.
         data_columns: The columns with the media (or with their paths, in a manifest).
         filter_column: Take only rows of a table in which this column...
-        filter_values: ...has one of these values, compared as text.
+        filter_values: ...has one of these values; see ``RowFilter``.
         data_root: Folder that a manifest's relative paths start from, where it is not the manifest's own.
         labels_required: Whether data without labels are an error.
         annotations: Columns of a table whose cells the samples keep, in any case.

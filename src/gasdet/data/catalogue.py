@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-import re
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
@@ -17,6 +16,7 @@ from gasdet.data import catalogue_keys as keys
 from gasdet.data.addresses import check_location, looks_like_address, without_secrets
 from gasdet.data.building import Stated
 from gasdet.data.catalogue_keys import SamplingRule, nearest
+from gasdet.data.catalogue_rules import GASBENCH_KEYS, below, conflicts, source_of
 from gasdet.data.names import printable
 from gasdet.data.sampling import Totals
 from gasdet.errors import ConfigError, DataError
@@ -29,8 +29,6 @@ STARTER = "starter"
 """What stands for the catalogue that is shipped with gasdet."""
 
 _DEEPEST = 50
-_HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+\Z", re.ASCII)
-_SCHEMES = {"s3": "s3", "http": "http", "https": "https", "hf": "huggingface"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +51,8 @@ class CatalogueEntry:
         archives_per_dataset: The most archives or Parquet files to fetch; None for all.
         media_per_archive: The most samples to take of one fetched archive or Parquet file; None for all.
         category: What the data show ("faces"); empty where unknown.
+        generator_family: What kind of generator made the data, as GASBench has it; beside ``stated.generator``, which it is
+            itself where nothing else names one.
         provenance: Public, or of a private holdout catalogue.
         min_samples: So many come before shares where a total is shared out.
         share: What part of a total the data set gets, in proportion to the others' shares.
@@ -75,6 +75,7 @@ class CatalogueEntry:
     archives_per_dataset: int | None = None
     media_per_archive: int | None = None
     category: str = ""
+    generator_family: str = ""
     provenance: Provenance = Provenance.PUBLIC
     min_samples: int = 0
     share: Fraction = Fraction(1)
@@ -184,6 +185,7 @@ class _Reader:
         self.provenance = provenance
         self.problems: list[tuple[int, str]] = []
         self.rules: dict[str, tuple[int, SamplingRule]] = {}
+        self.is_gasbench = False
 
     def read(self, top: yaml.MappingNode) -> tuple[tuple[CatalogueEntry, ...], Totals]:
         """Everything in the file."""
@@ -191,6 +193,7 @@ class _Reader:
 
         found = self._keys(top, keys.TOP_KEYS)
         totals, defaults = self._top(found)
+        self.is_gasbench = any(key in found for key in keys.BENCHMARK_SIZES)
         entries: list[CatalogueEntry] = []
         for key, (line, node) in found.items():
             if key != "datasets" and key not in tuple(Modality):
@@ -252,10 +255,11 @@ class _Reader:
             self.problems.append((line, f"{key} must be {error}"))
 
     def _keys(self, node: yaml.MappingNode, known: tuple[str, ...]) -> dict[str, tuple[int, yaml.Node]]:
-        """A mapping's keys with their lines and values; unknown and repeated ones are problems."""
+        """A mapping's keys with their lines and values; unknown and repeated ones are problems, null is no value."""
         import yaml
 
         found: dict[str, tuple[int, yaml.Node]] = {}
+        seen: set[str] = set()
         for key_node, value in node.value:
             line = key_node.start_mark.line + 1
             if not isinstance(key_node, yaml.ScalarNode):
@@ -264,10 +268,11 @@ class _Reader:
             key = str(key_node.value)
             if key not in known:
                 self.problems.append((line, f"unknown key {key!r}{nearest(key, known)}"))
-            elif key in found:
+            elif key in seen:
                 self.problems.append((line, f"{key} is given twice"))
-            else:
+            elif not keys.is_null(value):
                 found[key] = (line, value)
+            seen.add(key)
         return found
 
     def _entry(self, node: yaml.MappingNode, group_modality: str, defaults: SamplingRule) -> Iterator[CatalogueEntry]:
@@ -286,28 +291,26 @@ class _Reader:
                 target = keys.SAME_AS.get(key, key)
                 both = isinstance(value, tuple) and isinstance(values.get(target), tuple)
                 values[target] = values[target] + value if both else value
+        location, source = "", ""
         if values.get("path"):
+            location, source = source_of(values, gasbench=self.is_gasbench or bool(GASBENCH_KEYS & given.keys()))
             with self._told(given["path"][0], "path"):
-                check_location(*_source_of(values))
-        self.problems += [(line, told) for told in self._together(given, values, line)]
+                check_location(location, source)
+        self.problems += [(line, told) for told in conflicts(given, values, source)]
+        self.problems += [(line, told) for told in self._named_twice(values, line)]
         if len(self.problems) == before:
-            yield self._built(values, line, defaults)
+            yield self._built(values, location, source, line, defaults)
 
-    def _together(self, given: Collection[str], values: dict[str, Any], line: int) -> Iterator[str]:
-        """What is wrong with an entry although each of its keys is right."""
-        if not (values.get("path") if "path" in values else "path" in given):
-            yield "a data set needs a path"
-        if ("filter_column" in given) != ("filter_value" in given):
-            yield "filter_column and filter_value go together"
-        if values.get("s3_prefixes") and values.get("source") != "s3":
-            yield "s3_prefixes goes with source: s3"
+    def _named_twice(self, values: dict[str, Any], line: int) -> Iterator[str]:
+        """Entries of one name are one data set, with one share."""
         name, rule = values.get("name", ""), values.get("sampling", SamplingRule())
         first_line, first = self.rules.setdefault(name, (line, rule))
         if name and (first.share, first.min_samples) != (rule.share, rule.min_samples):
             yield f"{name} states another share or min_samples than at line {first_line}, and is one data set with it"
 
-    def _built(self, values: dict[str, Any], line: int, defaults: SamplingRule) -> CatalogueEntry:
-        location, source = _source_of(values)
+    def _built(
+        self, values: dict[str, Any], location: str, source: str, line: int, defaults: SamplingRule
+    ) -> CatalogueEntry:
         path = os.path.expanduser(location)
         root = values.get("data_root", "")
         name = values.get("name") or printable(Path(urlsplit(path).path if "://" in path else path).name)
@@ -327,7 +330,7 @@ class _Reader:
                 split=values.get("split", ""),
                 released=values.get("released", ""),
                 group=values.get("group", ""),
-                include_paths=values.get("include_paths", ()) + _below(location, values.get("s3_prefixes", ())),
+                include_paths=values.get("include_paths", ()) + below(location, values.get("s3_prefixes", ())),
                 exclude_paths=values.get("exclude_paths", ()),
                 archive_include_paths=values.get("archive_include_paths", ()),
                 archive_exclude_paths=values.get("archive_exclude_paths", ()),
@@ -346,32 +349,10 @@ class _Reader:
             archives_per_dataset=values.get("archives_per_dataset"),
             media_per_archive=values.get("media_per_archive"),
             category=values.get("category", ""),
+            generator_family=values.get("generator_family", ""),
             provenance=self.provenance,
             min_samples=rule.min_samples or 0,
             share=Fraction(1) if rule.share is None else rule.share,
             notes=values.get("notes", ""),
             left_out="computer graphics (media_type rendered) are neither real nor synthetic" if rendered else "",
         )
-
-
-def _source_of(values: dict[str, Any]) -> tuple[str, str]:
-    """The location, and the source: as stated, or as an address says; GASBench's entries without one are of the hub.
-
-    Those are told by the keys that say how much to download and by a path like ``owner/name``, never by what lies on this
-    machine: the same catalogue means the same everywhere.
-    """
-    location = str(values["path"])
-    scheme = urlsplit(location).scheme.lower() if "://" in location else ""
-    source = values.get("source") or _SCHEMES.get(scheme, "")
-    downloaded = "media_per_archive" in values or "archives_per_dataset" in values
-    if not source:
-        source = "huggingface" if downloaded and _HUB_NAME.match(location) else "local"
-    if source == "huggingface":
-        location = location.removeprefix("hf://").removeprefix("datasets/")
-    return location, source
-
-
-def _below(location: str, prefixes: tuple[str, ...]) -> tuple[str, ...]:
-    """GASBench's ``s3_prefixes``, which begin like the location below its bucket, as parts of paths below the location."""
-    start = location.removeprefix("s3://").partition("/")[2].strip("/")
-    return tuple(p.removeprefix(f"{start}/") if start else p for p in prefixes)

@@ -121,7 +121,7 @@ def value_of(key: str, node: yaml.Node) -> Any:
     if key in _COUNT_KEYS:
         return _count_or_all(constructed(node))
     if key == "filter_value":
-        return _filter_values(constructed(node))
+        return _filter_values(node)
     if key == "sampling":
         return _most_samples(constructed(node))
     if key == "source_format":
@@ -164,10 +164,15 @@ def _plain_text(node: yaml.Node) -> str:
     import yaml
 
     kind = node.tag.removeprefix("tag:yaml.org,2002:")
-    if isinstance(node, yaml.ScalarNode) and kind != "null" and not set(kind) & set(":/!"):
+    if isinstance(node, yaml.ScalarNode) and not is_null(node) and not set(kind) & set(":/!"):
         return str(node.value).strip()
     constructed(node)  # says what is wrong with a node that is no plain value at all
     raise ValueError("a text")
+
+
+def is_null(node: yaml.Node) -> bool:
+    """Whether nothing stands there, or ``null``."""
+    return node.tag == "tag:yaml.org,2002:null"
 
 
 def constructed(node: yaml.Node) -> Any:
@@ -196,11 +201,18 @@ def _texts(value: Any) -> tuple[str, ...]:
     return tuple(items)
 
 
-def _filter_values(value: Any) -> tuple[str, ...]:
-    items = value if isinstance(value, list) else [value]
-    if not items or any(isinstance(item, dict | list) or item is None for item in items):
+def _filter_values(node: yaml.Node) -> tuple[str, ...]:
+    """As they stand in the file; what they are compared with says whether they are numbers or truth values."""
+    import yaml
+
+    items = node.value if isinstance(node, yaml.SequenceNode) else [node]
+    try:
+        texts = tuple(_plain_text(item) for item in items)
+    except ValueError as error:
+        raise ValueError("a value or a list of values") from error
+    if not texts:
         raise ValueError("a value or a list of values")
-    return tuple(str(item) for item in items)
+    return texts
 
 
 def _is_count(value: Any) -> bool:

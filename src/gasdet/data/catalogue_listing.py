@@ -42,6 +42,7 @@ class ListedDataset:
             "exclude_paths": list(stated.exclude_paths),
             "category": entry.category,
             "generator": stated.generator,
+            "generator_family": entry.generator_family,
             "released": stated.released,
             "licence": entry.licence,
             "split": stated.split,
@@ -63,6 +64,7 @@ def list_catalogue(
     datasets: Sequence[str] = (),
     categories: Sequence[str] = (),
     modality: Modality | str | None = None,
+    data_dir: str | Path | None = None,
 ) -> list[ListedDataset]:
     """The data sets of a catalogue that are asked for, in its order. Nothing is fetched and no server is asked.
 
@@ -71,6 +73,7 @@ def list_catalogue(
         datasets: Only those with such a name (``*``, ``?``, in any case).
         categories: Only those with such a category.
         modality: Only those of this modality, or that state none.
+        data_dir: The download folder to look in; None for ``GASDET_DATA``, else ``datasets`` in the cache folder.
 
     Raises:
         DataError: The catalogue cannot be read, or nothing in it is asked for.
@@ -82,13 +85,14 @@ def list_catalogue(
         categories=tuple(categories),
         modality=member_of(Modality, modality, "--modality"),
     )
-    return [_listed(entry) for entry in choice.entries(load_catalogue(catalogue).entries)]
+    root = Path(data_dir).expanduser().absolute() if data_dir is not None else None
+    return [_listed(entry, root) for entry in choice.entries(load_catalogue(catalogue).entries)]
 
 
-def _listed(entry: CatalogueEntry) -> ListedDataset:
+def _listed(entry: CatalogueEntry, root: Path | None) -> ListedDataset:
     if entry.source == "local":
         size = entry.path.stat().st_size if entry.path.is_file() else None
         return ListedDataset(entry, entry.path.exists(), size)
     from gasdet.data.remote import is_at_hand
 
-    return ListedDataset(entry, is_at_hand(entry), None)
+    return ListedDataset(entry, is_at_hand(entry, root), None)

@@ -10,12 +10,13 @@ from pathlib import Path
 
 from gasdet.data.building import Part, make_sample
 from gasdet.data.catalogue import Catalogue, CatalogueEntry
+from gasdet.data.catalogue_counts import cap_each_archive, cap_local_archives
 from gasdet.data.catalogue_keys import FORMATS
 from gasdet.data.choosing import Choice
 from gasdet.data.listing import Entry, Listing, counted
 from gasdet.data.names import printable
 from gasdet.data.nesting import ids_of_small
-from gasdet.data.sampling import MODE_CAPS, Mode, select_nested, select_per, select_total
+from gasdet.data.sampling import MODE_CAPS, Mode, select_nested, select_total
 from gasdet.data.sources import part_of
 from gasdet.data.tree import tree_samples
 from gasdet.errors import DataError, about_lines
@@ -31,12 +32,13 @@ class CatalogueParts:
     Attributes:
         parts: One for each entry.
         notes: Lines about the catalogue as a whole.
-        sources: For each entry its name, source, path, revision and licence.
+        sources: For each entry its name, source, path, revision, licence and, where stated, generator family.
         shares: By data set.
         floors: By data set.
         first: By data set, of which a smaller mode fetches a part: the ids of the samples in that part. They are chosen before
             the others, so that what the smaller mode takes is among what a larger one takes.
         lines: By data set, of its entries.
+        beyond: The samples that the catalogue's totals left out.
         has_own_total: Whether the catalogue states a total for the mode: it then stands in the place of the mode's cap.
     """
 
@@ -47,6 +49,7 @@ class CatalogueParts:
     floors: dict[str, int] = field(default_factory=dict)
     first: dict[str, frozenset[str]] = field(default_factory=dict)
     lines: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    beyond: list[Sample] = field(default_factory=list)
     has_own_total: bool = False
 
 
@@ -182,28 +185,24 @@ def expected_format(entry: CatalogueEntry) -> str:
 
 
 def _cap(part: Part, entry: CatalogueEntry, seed: int, first: Collection[str] | None) -> None:
-    """``media_per_archive`` of what was fetched, and ``max_samples``."""
-    before = len(part.samples)
-    if entry.media_per_archive is not None and entry.source != "local":
-        packed = [sample for sample in part.samples if sample.locator.kind != "file"]
-        taken = {id(s) for s in select_per(packed, lambda s: s.locator.path, entry.media_per_archive, seed)}
-        part.samples = [s for s in part.samples if s.locator.kind == "file" or id(s) in taken]
-        if len(part.samples) < before:
-            gone = counted(before - len(part.samples), "sample")
-            part.notes.append(f"{gone} beyond media_per_archive ({entry.media_per_archive}) left out")
+    """What the entry's own numbers leave: archives (where it is local; else no more were fetched), of each, and in all."""
+    if entry.source == "local":
+        cap_local_archives(part, entry, entry.path)
+    cap_each_archive(part, entry, seed)
     if entry.max_samples is not None:
         part.samples = select_nested(part.samples, entry.max_samples, seed, first)
 
 
 def _source(entry: CatalogueEntry, revision: str) -> dict[str, str]:
     """Where an entry's data came from, for a run's record."""
-    return {
+    told = {
         "name": entry.name,
         "source": entry.source,
         "path": entry.shown_location,
         "revision": revision,
         "licence": entry.licence,
     }
+    return told | ({"generator_family": entry.generator_family} if entry.generator_family else {})
 
 
 def _apply_totals(
@@ -226,6 +225,7 @@ def _apply_totals(
             samples = select_total(samples, total, seed, found.shares, found.floors, first=found.first)
         kept.update(id(sample) for sample in samples)
     for part in found.parts:
+        found.beyond += [sample for sample in part.samples if id(sample) not in kept]
         part.samples = [sample for sample in part.samples if id(sample) in kept]
 
 

@@ -57,7 +57,8 @@ def _clip(member: str, frames: list[Entry]) -> Entry:
     if first.kind == "file":
         place = Locator("frames", os.path.dirname(first.path), size=size)
     else:
-        place = Locator("frames", first.path, member=clean_member(first.member).rpartition("/")[0], size=size)
+        folder = clean_member(first.member).rpartition("/")[0]
+        place = Locator("frames", first.path, member=folder, row=first.row, size=size)
     doubled = next((frame for frame in frames if frame.doubled), None)
     if doubled is None:
         return Entry(member, place)

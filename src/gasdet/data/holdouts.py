@@ -94,7 +94,8 @@ class Holdouts:
     """The samples of a holdout catalogue under their keyed names.
 
     Attributes:
-        samples: Provenance holdout. Nothing but ``locator``, which only a decode process may see, tells where they are from.
+        samples: Provenance holdout, in the order of their ids. Nothing but ``locator``, which only a decode process may see,
+            tells where they are from.
         fingerprint: 64 hex digits, keyed: says whether the data are the same, and only to who has the key.
         originals: Keyed sample id to the id that the sample would have as public data, for comparisons within this process.
         withheld: How many lines about these data were not shown.
@@ -165,11 +166,15 @@ def load_holdouts(
     for sample in found.samples:
         if sample.modality is not None:
             known.setdefault(sample.dataset, sample.modality)
-    samples = tuple(concealed(sample, key, known.get(sample.dataset)) for sample in found.samples)
+    # By their keyed ids: the catalogue's order would be a name, too, by which rows under another key could be told.
+    pairs = sorted(
+        ((concealed(sample, key, known.get(sample.dataset)), sample.sample_id) for sample in found.samples),
+        key=lambda pair: pair[0].sample_id,
+    )
     return Holdouts(
-        samples=samples,
+        samples=tuple(own for own, _ in pairs),
         fingerprint=key.name("data", found.fingerprint, 64),
-        originals={own.sample_id: sample.sample_id for own, sample in zip(samples, found.samples, strict=True)},
+        originals={own.sample_id: original for own, original in pairs},
         withheld=len(found.notes),
     )
 

@@ -14,7 +14,7 @@ from gasdet.data.catalogue_parts import CatalogueParts, parts_of_catalogue
 from gasdet.data.choosing import Choice, member_of
 from gasdet.data.dataset import Dataset, fingerprint
 from gasdet.data.names import printable
-from gasdet.data.sampling import MODE_CAPS, Mode, select, select_total
+from gasdet.data.sampling import MODE_CAPS, Mode, select, select_limit, select_total
 from gasdet.data.sources import part_of
 from gasdet.errors import DataError, UsageError, about_lines
 from gasdet.progress import ProgressSink
@@ -53,7 +53,8 @@ def load_data(
         datasets: Take only data sets whose name matches one of these patterns (``*``, ``?``, in any case).
         mode: ``debug`` takes at most 20 samples of each data set, ``small`` 200, ``full`` all; a catalogue may state totals
             instead.
-        limit: At most so many samples in all, spread evenly over (data set, label).
+        limit: At most so many samples in all, spread evenly over (data set, label), of which ``mode`` and totals may leave
+            fewer.
         seed: Decides which samples mode, limit and a catalogue's ``sampling`` choose.
         modalities: Leave samples of another known modality out.
         annotations: Columns of manifests and tables whose cells the samples keep as ``Sample.annotations``.
@@ -94,9 +95,7 @@ def load_data(
     if not samples:
         raise DataError(f"nothing is left of {description} ({'; '.join(notes) or 'it holds no files'}).")
     _check_unique(samples, loading.lines)
-    samples = loading.sampled(samples)
-    if limit is not None:
-        samples = select(samples, limit, seed)
+    samples = loading.sampled(samples, limit)
     is_demo = given == [DEMO]
     taken = {sample.dataset for sample in samples}
     sources = tuple(told for told in loading.sources if told["name"] in taken)
@@ -196,6 +195,7 @@ class _Loading:
     floors: dict[str, int] = field(default_factory=dict)
     first: dict[str, frozenset[str]] = field(default_factory=dict)
     lines: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    beyond: list[Sample] = field(default_factory=list)
     shared_out: set[str] = field(default_factory=set)
 
     def parts_of(self, source: str | Path) -> list[Part]:
@@ -226,11 +226,20 @@ class _Loading:
         self.floors |= found.floors
         self.first |= found.first
         self.lines |= found.lines
+        self.beyond += found.beyond
         if found.has_own_total:
             self.shared_out |= set(found.shares)
         return found.parts
 
-    def sampled(self, samples: list[Sample]) -> list[Sample]:
+    def sampled(self, samples: list[Sample], limit: int | None) -> list[Sample]:
+        """Those that the total, the mode's cap and the limit leave, where there are such."""
+        kept = self._capped(samples)
+        if limit is None:
+            return kept
+        everything = [*samples, *self.choice.choose(self.beyond, [])] if self.beyond else samples
+        return select_limit(kept, everything, limit, self.seed, self.first)
+
+    def _capped(self, samples: list[Sample]) -> list[Sample]:
         """Those that the total and the mode's cap leave. What a catalogue shared out for this mode has no cap."""
         cap = MODE_CAPS[self.mode]
         if cap is None and self.total is None:

@@ -24,6 +24,7 @@ from gasdet.data.columns import (
     modality_of_word,
     roles_of,
 )
+from gasdet.data.filtering import RowFilter
 from gasdet.data.labels import LABEL_WORDS, media_type_of_label, split_of_file
 from gasdet.data.listing import HEAD_BYTES, Entry, Listing, Problem, counted, modality_by_name
 from gasdet.data.names import ArchiveKind, printable, stem_of
@@ -183,7 +184,7 @@ def rows_samples(
     if stated.media_type is not None or not any(_text(row.cells.get(roles.label)).strip() for row in rows):
         roles = replace(roles, label="")
     reader = _RowReader(roles, place, name, stated, file_split, shown)
-    reader.filter_column = first_named(columns, [stated.filter_column])
+    reader.filter = RowFilter(first_named(columns, [stated.filter_column]), stated.filter_values)
     reader.annotated = annotated(columns, stated.annotations)
     samples = list(reader.samples(rows))
     part = Part(name)
@@ -211,7 +212,8 @@ class _RowReader:
 
     def __init__(self, roles: Roles, place: Place, name: str, stated: Stated, file_split: str, shown: str) -> None:
         self.roles, self.place, self.name, self.stated = roles, place, name, stated
-        self.file_split, self.shown, self.filter_column = file_split, shown, ""
+        self.file_split, self.shown = file_split, shown
+        self.filter = RowFilter("", ())
         self.annotated: dict[str, str] = {}
         self.unread_labels: Counter[str] = Counter()
         self.empty_labels = self.rows = self.missing = self.not_asked = self.other_modality = 0
@@ -243,11 +245,13 @@ class _RowReader:
         found = []
         if self.missing:
             found.append(f"{counted(self.missing, 'file')} listed in {self.shown} {_be(self.missing)} missing")
+        found += self.filter.notes()
         found += left_out_notes(self.stated, self.not_asked, self.other_modality, "row")
         return found
 
     def _wanted(self, row: Row) -> bool:
-        return not self.filter_column or _text(row.cells.get(self.filter_column)) in self.stated.filter_values
+        cell = row.cells.get(self.filter.column)
+        return self.filter.takes(cell, shown=_text(cell))
 
     def _sample(self, row: Row) -> Sample | None:
         roles, stated = self.roles, self.stated

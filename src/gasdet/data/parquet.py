@@ -18,13 +18,14 @@ from gasdet.data.columns import (
     modality_of_word,
     roles_of,
 )
+from gasdet.data.filtering import RowFilter
 from gasdet.data.labels import LABEL_WORDS, media_type_of_label, split_of_file, split_of_folder
 from gasdet.data.listing import HEAD_BYTES, Problem
 from gasdet.data.manifest import FolderPlace, Row, rows_samples
 from gasdet.data.names import printable
 from gasdet.data.parquet_cursor import BUFFER_BYTES, chunk_of
 from gasdet.data.reading import read_head
-from gasdet.errors import DataError, MediaError
+from gasdet.errors import DataError, MediaError, first_line
 from gasdet.media import modality_of_name, sniff
 from gasdet.parquet_files import open_parquet
 from gasdet.types import Locator, MediaType, Modality, Reason, Sample
@@ -75,22 +76,25 @@ def parquet_samples(files: Sequence[tuple[str, str]], name: str, stated: Stated)
     for member, path in files:
         shown = printable(path)
         try:
-            file = open_parquet(path, buffer_size=BUFFER_BYTES)
-            schema: pa.Schema = file.schema_arrow
-            columns = _media_columns(schema, stated, shown)
-            if columns:
-                found = _TableReader(file, path, member, name, columns, stated).read()
-            else:
-                found = _manifest(file, path, name, stated)
-            file.close(force=True)
+            found = _part_of_file(path, member, name, stated)
         except (OSError, pa.ArrowException, ValueError) as error:
-            first_line = str(error).partition("\n")[0]
-            raise DataError(f"{shown} cannot be read as Parquet ({first_line}).") from error
+            raise DataError(f"{shown} cannot be read as Parquet ({first_line(error)}).") from error
         part.samples += found.samples
         part.notes += found.notes
         lacking.append(found.unlabelled)
     part.unlabelled = lacking[0] if lacking and all(lacking) else ""
     return part
+
+
+def _part_of_file(path: str, member: str, name: str, stated: Stated) -> Part:
+    file = open_parquet(path, buffer_size=BUFFER_BYTES)
+    try:
+        columns = _media_columns(file.schema_arrow, stated, printable(path))
+        if columns:
+            return _TableReader(file, path, member, name, columns, stated).read()
+        return _manifest(file, path, name, stated)
+    finally:
+        file.close(force=True)
 
 
 def _manifest(file: ParquetFile, path: str, name: str, stated: Stated) -> Part:
@@ -189,7 +193,7 @@ class _TableReader:
         plain = [f.name for f in schema if f.name not in media and _is_plain(f.type)]
         self.roles: Roles = roles_of(plain, group=stated.group)
         self.class_names = _class_names(schema)
-        self.filter_column = first_named(plain, [stated.filter_column])
+        self.filter = RowFilter(first_named(plain, [stated.filter_column]), stated.filter_values)
         self.annotated = annotated(plain, stated.annotations)
         for column in (stated.group, stated.filter_column):
             if column and not first_named(plain, [column]):
@@ -231,7 +235,7 @@ class _TableReader:
     def _batches(self) -> Iterator[list[dict[str, Any]]]:
         """Rows as dictionaries by leaf name; the bytes are left in the file."""
         wanted = [name for name in self.roles.named() if name]
-        more = (self.filter_column, *self.annotated.values())
+        more = (self.filter.column, *self.annotated.values())
         wanted += [name for name in dict.fromkeys(more) if name and name not in wanted]
         leaves = [*wanted, *(column.path_leaf for column in self.columns if column.path_leaf)]
         if not leaves:
@@ -248,7 +252,8 @@ class _TableReader:
             yield [dict(zip(names, row, strict=True)) for row in values]
 
     def _wanted(self, cells: Mapping[str, Any]) -> bool:
-        return not self.filter_column or self._text(cells, self.filter_column) in self.stated.filter_values
+        column = self.filter.column
+        return not column or self.filter.takes(cells[column], shown=self._text(cells, column))
 
     def _text(self, cells: Mapping[str, Any], column: str) -> str:
         """A cell as text; a ClassLabel's number as the name it stands for."""
@@ -340,6 +345,7 @@ class _TableReader:
                 f"none of the labels in column {self.roles.label} of {self.shown} is known (they read {seen}); known "
                 f"words are {LABEL_WORDS}."
             )
+        part.notes += self.filter.notes()
         part.notes += left_out_notes(self.stated, self.not_asked, self.other_modality, "row")
         names = self.class_names.get(self.roles.label)
         if names:

@@ -65,7 +65,6 @@ class ParquetCursor:
         try:
             value = self._seek(row)[row - self._batch_start]
         except (OSError, pa.ArrowException, ValueError, StopIteration) as error:
-            self._group = -1
             message = f"the Parquet file is damaged at or before row {row} ({first_line(error)})"
             raise MediaError(Reason.ARCHIVE_DAMAGED, message) from error
         content = value.as_py()
@@ -81,14 +80,19 @@ class ParquetCursor:
         group = bisect.bisect_right(self._group_starts, row) - 1
         if group != self._group or row < self._batch_start:
             self._open_group(group)
+        # Until the row is found, no group counts as open: whatever is raised on the way, the next call starts anew, and does
+        # not go on in batches that are not where it takes them to be.
+        self._group = -1
         while self._batch is None or row >= self._batch_start + len(self._batch):
             if self._batch is not None:
                 self._batch_start += len(self._batch)
             self._batch = _leaf(next(self._batches))
+        self._group = group
         return self._batch
 
     def _open_group(self, group: int) -> None:
-        self._group, self._batch, self._batch_start = group, None, self._group_starts[group]
+        self._group, self._batch, self._batches = -1, None, iter(())
+        self._batch_start = self._group_starts[group]
         described = self._file.metadata.row_group(group)
         chunk = chunk_of(described, self._column)
         if chunk is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -43,27 +43,25 @@ def quotas(
     limit: int,
     shares: Mapping[Key, Fraction] | None = None,
     floors: Mapping[Key, int] | None = None,
-    *,
-    ties_by_size: bool = True,
 ) -> dict[Key, int]:
     """How many to take of each cell so that the sum is ``limit`` (or everything there is).
 
     Seats go out one at a time, and the limit only says how many: so the quotas of a limit are never above those of a larger
     limit, cell by cell, and their sum is never above the limit. First every cell gets up to its floor, the cell with the
     fewest seats first. Then the next seat goes to the cell with the least ``(seats + 1/2) / share`` of those that have more
-    (the method of Sainte-Lague and Webster). Ties go to the larger cell, then by name. All of it is exact arithmetic.
+    (the method of Sainte-Lague and Webster). Ties go by name, and not by size: how much of a data set is here may depend on
+    the mode. All of it is exact arithmetic.
 
     Args:
         sizes: How many each cell has.
         limit: At least 0.
         shares: The cells' shares, above 0; 1 for those not named.
         floors: The cells' floors; 0 for those not named. One above the cell's size is the size.
-        ties_by_size: Else they go by name alone.
     """
     least = {cell: min((floors or {}).get(cell, 0), size) for cell, size in sizes.items()}
     if 0 < limit < sum(least.values()):
-        return quotas(least, limit, ties_by_size=ties_by_size)
-    by_name = sorted(sizes, key=lambda cell: (-sizes[cell] if ties_by_size else 0, repr(cell)))
+        return quotas(least, limit)
+    by_name = sorted(sizes, key=repr)
     costs = _costs({cell: (shares or {}).get(cell, Fraction(1)) for cell in sizes})
 
     def seats(cell: Key, price: int) -> int:
@@ -170,14 +168,45 @@ def select_total(
             lower caps are part of those under higher ones.
         first: By data set, ids that are chosen before others; see ``select_nested``.
     """
+    taken = quotas(Counter(sample.dataset for sample in samples), total, shares, floors)
+    for name, cap in (caps or {}).items():
+        taken[name] = min(taken.get(name, 0), cap)
+    return _so_many_of_each(samples, taken, seed, first)
+
+
+def select_limit(
+    samples: Sequence[Sample],
+    everything: Sequence[Sample],
+    limit: int,
+    seed: int,
+    first: Mapping[str, Collection[str]] | None = None,
+) -> list[Sample]:
+    """Those of some samples that are among ``limit`` of everything, spread evenly over (data set, label).
+
+    Whom a limit takes follows from everything there is, as if nothing had been left out before: so what a smaller mode leaves
+    under a limit is part of what a larger mode does. They may be fewer than the limit.
+
+    Args:
+        samples: What modes and totals left, as ``select_total`` does.
+        everything: These, and those that were left out.
+        limit: At most so many.
+        seed: As for ``select``.
+        first: By data set, ids that are chosen before others; see ``select_nested``.
+    """
+    taken: Counter[str] = Counter()
+    for (dataset, _), seats in quotas(Counter((s.dataset, s.label) for s in everything), limit).items():
+        taken[dataset] += seats
+    chosen = {sample.sample_id for sample in _so_many_of_each(everything, taken, seed, first)}
+    return [sample for sample in samples if sample.sample_id in chosen]
+
+
+def _so_many_of_each(
+    samples: Sequence[Sample], taken: Mapping[str, int], seed: int, first: Mapping[str, Collection[str]] | None
+) -> list[Sample]:
+    """At most so many samples of each data set, in their original order."""
     by_dataset: dict[str, list[Sample]] = defaultdict(list)
     for sample in samples:
         by_dataset[sample.dataset].append(sample)
-    # Ties by name alone: how much of a data set is here depends on the mode.
-    sizes = {name: len(members) for name, members in by_dataset.items()}
-    taken = quotas(sizes, total, shares, floors, ties_by_size=False)
-    for name, cap in (caps or {}).items():
-        taken[name] = min(taken.get(name, 0), cap)
     chosen = {
         id(sample)
         for name, members in by_dataset.items()

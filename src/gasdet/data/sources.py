@@ -183,7 +183,11 @@ def _manifest_in(listing: Listing) -> Entry | None:
 
 def _refuse_table_options(stated: Stated, path: Path, listing: Listing) -> None:
     """What names a column has no meaning for a tree, and leaving it unsaid would give other samples than were meant."""
-    columns = {"filter_column": stated.filter_column, "data_columns": stated.data_columns}
+    columns = {
+        "filter_column": stated.filter_column,
+        "data_columns": stated.data_columns,
+        "data_root": stated.data_root,
+    }
     if stated.group != "folder":
         columns["group"] = stated.group
     for key, column in columns.items():

@@ -237,7 +237,7 @@ def table(p: np.ndarray, label: np.ndarray, rows: Sequence[Row], seen: set[str])
 
 
 def measure(folder: Path, modality: str) -> dict[str, dict[str, float]]:
-    rows = rows_of(folder, modality)
+    rows = [row for row in rows_of(folder, modality) if row["split"] in ("train", "test")]
     seen = {row["generator"] for row in rows if row["split"] == "train"}
     features = [[function(folder / row["path"]) for function in FEATURES[modality].values()] for row in rows]
     out = {}

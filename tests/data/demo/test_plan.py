@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 import re
 from collections import Counter
@@ -9,16 +10,23 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
+from gasdet.builtin.calibrators.temperature import Temperature
 from gasdet.data.demo.catalogue import Scene
-from gasdet.data.demo.plan import COLUMNS, PARTS, manifest, plan
+from gasdet.data.demo.plan import COLUMNS, PARTS, SPLITS, manifest, plan
 from gasdet.data.demo.seeds import stream
+from gasdet.evaluation.calibrating import DEFAULT_TEST_FRACTION
 
 Row = dict[str, str]
 
 
 @pytest.fixture(scope="module")
-def rows() -> list[Row]:
-    return list(csv.DictReader(io.StringIO(manifest(plan()))))
+def text() -> str:
+    return manifest(plan())
+
+
+@pytest.fixture(scope="module")
+def rows(text: str) -> list[Row]:
+    return list(csv.DictReader(io.StringIO(text)))
 
 
 def test_streams_are_the_same_everywhere_and_differ_by_name() -> None:
@@ -32,7 +40,7 @@ def test_manifest_columns_and_values(rows: list[Row]) -> None:
     assert tuple(rows[0]) == COLUMNS
     assert COLUMNS[:6] == ("path", "label", "modality", "generator", "split", "group")
     assert {row["label"] for row in rows} == {"real", "synthetic"}
-    assert {row["split"] for row in rows} == {"train", "val", "test"}
+    assert {row["split"] for row in rows} == set(SPLITS)
     assert len({row["path"] for row in rows}) == len(rows)
     assert [row["path"] for row in rows] == sorted(row["path"] for row in rows)
     assert all((row["difficulty"] in {"easy", "medium", "hard"}) == (row["label"] == "synthetic") for row in rows)
@@ -40,9 +48,9 @@ def test_manifest_columns_and_values(rows: list[Row]) -> None:
 
 def test_every_split_has_as_many_real_as_synthetic_files(rows: list[Row]) -> None:
     counts = Counter((row["modality"], row["split"], row["label"]) for row in rows)
-    assert len(counts) == 18
+    assert len(counts) == 24
     for modality, part in PARTS.items():
-        for split, expected in zip(("train", "val", "test"), part.scenes, strict=True):
+        for split, expected in zip(SPLITS, part.scenes, strict=True):
             assert counts[modality, split, "real"] == counts[modality, split, "synthetic"] == expected
 
 
@@ -59,7 +67,7 @@ def test_groups_stay_in_one_split_and_hold_one_file_of_each_class(rows: list[Row
 @pytest.mark.parametrize("modality", PARTS)
 def test_what_is_held_back_occurs_in_the_test_split_only(modality: str) -> None:
     part = PARTS[modality]
-    used: dict[str, set[str]] = {split: set() for split in ("train", "val", "test")}
+    used: dict[str, set[str]] = {split: set() for split in SPLITS}
     for scene in plan():
         if scene.modality == modality:
             used[scene.split] |= {scene.device, scene.generator}
@@ -67,8 +75,24 @@ def test_what_is_held_back_occurs_in_the_test_split_only(modality: str) -> None:
     everything = {x.name for x in (*part.devices, *part.generators)}
     assert sum(d.held_back for d in part.devices) >= 1
     assert sum(g.held_back for g in part.generators) >= 1
-    assert used["train"] == used["val"] == everything - held
+    assert used["train"] == used["val"] == used["calibration"] == everything - held
     assert used["test"] == everything
+
+
+def test_the_calibration_split_is_enough_for_the_default_method() -> None:
+    """With as much kept back for the report as ``gasdet calibrate`` keeps by default."""
+    for part in PARTS.values():
+        scenes = part.scenes[SPLITS.index("calibration")]
+        assert scenes - round(DEFAULT_TEST_FRACTION * scenes) >= Temperature.minimum_samples
+
+
+def test_the_size_of_one_split_changes_nothing_in_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that what demo weights were trained and judged on stays, whatever is added beside it."""
+    before = [scene for scene in plan() if scene.split != "calibration"]
+    for modality, part in PARTS.items():
+        monkeypatch.setitem(PARTS, modality, dataclasses.replace(part, scenes=(*part.scenes[:3], 5)))
+    assert [scene for scene in plan() if scene.split != "calibration"] == before
+    assert sum(scene.split == "calibration" for scene in plan()) == 15
 
 
 @pytest.mark.parametrize("modality", PARTS)
@@ -121,7 +145,7 @@ def test_the_manifest_says_where_the_breaths_are(rows: list[Row]) -> None:
     assert not any(count["synthetic"] > count["real"] for count in by_group.values())
 
 
-def test_the_plan_is_the_same_each_time() -> None:
+def test_the_plan_is_the_same_each_time(text: str) -> None:
     again: tuple[Scene, ...] = plan()
     assert again == plan()
-    assert manifest(again) == manifest(plan())
+    assert manifest(again) == text

@@ -16,6 +16,7 @@ from gasdet.data import load_data
 from gasdet.data.catalogue import CatalogueEntry, read_catalogue
 from gasdet.data.remote import local_copies
 from gasdet.data.remote.choosing import choose, wanted_in
+from gasdet.data.sampling import MODE_CAPS
 from gasdet.errors import DataError
 
 Catalogue = Callable[..., Path]
@@ -101,7 +102,7 @@ def test_nothing_left_is_a_sentence(catalogue: Catalogue) -> None:
 
 
 def test_single_media_are_chosen_by_hash_half_of_each_label(catalogue: Catalogue) -> None:
-    names = [f"real/{i}.png" for i in range(3000)] + [f"fake/{i}.png" for i in range(300)]
+    names = [f"real/{i}.png" for i in range(600)] + [f"fake/{i}.png" for i in range(150)]
     small = choose(names, entry_of(catalogue), wanted_in("small")).fixed
     assert Counter(name.partition("/")[0] for name in small) == {"real": 100, "fake": 100}
     assert choose(reversed(names), entry_of(catalogue), wanted_in("small")).fixed == small
@@ -111,19 +112,20 @@ def test_single_media_are_chosen_by_hash_half_of_each_label(catalogue: Catalogue
 
 
 def test_a_small_run_of_single_media_is_what_it_would_be_of_all(
-    hub: Hub, catalogue: Catalogue, png: Callable[[int], bytes]
+    hub: Hub, catalogue: Catalogue, png: Callable[[int], bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    files = {f"{label}/{i}.png": png(i + 1000 * (label == "fake")) for label in ("real", "fake") for i in range(150)}
+    monkeypatch.setitem(MODE_CAPS, "small", 40)
+    files = {f"{label}/{i}.png": png(i + 1000 * (label == "fake")) for label in ("real", "fake") for i in range(30)}
     hub.push("someone/faces", files)
     path = catalogue(ENTRY)
     small = load_data(path, mode="small")
     fetched = sum(request.method == "GET" and "/resolve/" in request.path for request in hub.server.log)
-    assert fetched == 200
+    assert fetched == 40
     everything = load_data(path, mode="full")
-    assert len(everything.samples) == 300
+    assert len(everything.samples) == 60
     again = load_data(path, mode="small")
     assert [s.sample_id for s in again.samples] == [s.sample_id for s in small.samples]
-    assert Counter(s.label for s in small.samples) == {0: 100, 1: 100}
+    assert Counter(s.label for s in small.samples) == {0: 20, 1: 20}
     debug = {s.sample_id for s in load_data(path, mode="debug").samples}
     assert len(debug) == 20
     assert debug < {s.sample_id for s in small.samples}

@@ -9,7 +9,9 @@ import pytest
 from loopback import Hub, Server
 
 from gasdet.data.catalogue import read_catalogue
-from gasdet.data.remote import LocalCopy, is_at_hand, local_copies
+from gasdet.data.remote import LocalCopy, is_at_hand, local, local_copies
+from gasdet.data.remote.downloading import Limits
+from gasdet.data.remote.patience import Patience
 from gasdet.errors import DataError, FetchError
 
 Catalogue = Callable[..., Path]
@@ -69,8 +71,9 @@ def test_a_revision_is_a_commit_a_branch_or_a_tag(hub: Hub, catalogue: Catalogue
 
 
 def test_lfs_files_and_git_files_are_checked(
-    hub: Hub, catalogue: Catalogue, files: dict[str, bytes], noise: Callable
+    hub: Hub, catalogue: Catalogue, files: dict[str, bytes], noise: Callable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(local, "Limits", lambda: Limits(3, Patience(5.0, 3, 0.01, 0.05)))
     hub.push("someone/faces", files)
     served = hub.blob("someone/faces", "data/part-1.zip")
     served.content = noise(3, len(served.content))
@@ -85,13 +88,7 @@ def test_lfs_files_and_git_files_are_checked(
 
 
 def test_a_file_of_another_length_than_listed_is_refused(hub: Hub, catalogue: Catalogue, monkeypatch, files) -> None:
-    from gasdet.data.remote import local
-    from gasdet.data.remote.patience import Patience
-
-    monkeypatch.setattr(local, "Limits", lambda: local_limits)
-    from gasdet.data.remote.downloading import Limits
-
-    local_limits = Limits(2, Patience(0.5, 2, 0.01, 0.02))
+    monkeypatch.setattr(local, "Limits", lambda: Limits(2, Patience(0.5, 2, 0.01, 0.02)))
     hub.push("someone/faces", files)
     hub.blob("someone/faces", "data/part-1.zip").content += b"more"
     with pytest.raises(FetchError, match=r"states \d+ bytes instead of \d+"):

@@ -77,6 +77,6 @@ def test_quotas_nest_though_a_smaller_mode_sees_less_of_each_data_set() -> None:
         whole = {f"d{n}": random.randint(1, 900) for n in range(9)}
         fetched = {name: min(size, 200 + random.randint(0, 60)) for name, size in whole.items()}
         totals = sorted(random.sample(range(1, 201), 2))
-        less = quotas(fetched, totals[0], ties_by_size=False)
-        more = quotas(whole, totals[1], ties_by_size=False)
+        less = quotas(fetched, totals[0])
+        more = quotas(whole, totals[1])
         assert all(less[name] <= more[name] for name in whole)

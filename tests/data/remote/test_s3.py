@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import hashlib
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,6 +16,8 @@ from gasdet.data.catalogue import read_catalogue
 from gasdet.data.remote import LocalCopy, local, local_copies
 from gasdet.data.remote.downloading import Limits
 from gasdet.data.remote.patience import Patience
+from gasdet.data.remote.s3 import S3Source
+from gasdet.data.remote.transfer import Fetched, fetch_file
 from gasdet.errors import FetchError
 
 Catalogue = Callable[..., Path]
@@ -104,6 +108,55 @@ def test_a_broken_transfer_goes_on_and_a_changed_object_starts_over(
     bucket.put_object(Key="faces/x.zip", Body=changed)
     copy_of(where)
     assert whole.read_bytes() == changed
+
+
+@pytest.mark.parametrize("tag", ["right", "changed", "shorter"])
+def test_an_object_that_had_arrived_whole_is_not_fetched_again(
+    bucket: Any, tmp_path: Path, noise: Callable[[int, int], bytes], tag: str
+) -> None:
+    """What a process left that was killed between the last byte and the file's own name."""
+    content = noise(1, 1 << 19)
+    before = bucket.put_object(Key="faces/x.zip", Body=content).e_tag
+    if tag != "right":
+        content = noise(2, (1 << 19) - (7 if tag == "shorter" else 0))
+        bucket.put_object(Key="faces/x.zip", Body=content)
+    target = tmp_path / "x.zip"
+    (tmp_path / "x.zip.part").write_bytes(noise(1, 1 << 19))
+    (tmp_path / "x.zip.part.json").write_text(json.dumps({"validator": before, "size": 1 << 19}))
+    reported: list[int] = []
+
+    async def fetch() -> Fetched | None:
+        source = S3Source("s3://sets/faces", Patience(2.0, 3, 0.01, 0.05))
+        try:
+            file = (await source.find()).files["x.zip"]
+            return await fetch_file(source, file, target, Patience(2.0, 3, 0.01, 0.05), reported.append)
+        finally:
+            await source.close()
+
+    assert asyncio.run(fetch()) == Fetched(len(content), hashlib.sha256(content).hexdigest())
+    assert target.read_bytes() == content
+    came = [count for count in reported if count]
+    assert came == [1 << 19] if tag == "right" else came[:2] == [1 << 19, -(1 << 19)]
+
+
+def test_what_had_arrived_whole_is_checked_all_the_same(
+    bucket: Any, tmp_path: Path, noise: Callable[[int, int], bytes]
+) -> None:
+    content = noise(1, 1 << 19)
+    tag = bucket.put_object(Key="faces/x.zip", Body=content).e_tag
+    (tmp_path / "x.zip.part").write_bytes(noise(3, 1 << 19))
+    (tmp_path / "x.zip.part.json").write_text(json.dumps({"validator": tag, "size": 1 << 19}))
+
+    async def fetch() -> None:
+        source = S3Source("s3://sets/faces", Patience(2.0, 3, 0.01, 0.05))
+        try:
+            file = (await source.find()).files["x.zip"]
+            await fetch_file(source, file, tmp_path / "x.zip", Patience(2.0, 3, 0.01, 0.05), lambda _: None)
+        finally:
+            await source.close()
+
+    asyncio.run(fetch())
+    assert (tmp_path / "x.zip").read_bytes() == content
 
 
 @pytest.mark.parametrize(("path", "word"), [("s3://sets/none", "has 0 objects"), ("s3://nosuch/x", "no such bucket")])

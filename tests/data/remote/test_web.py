@@ -90,6 +90,33 @@ def test_where_head_is_refused_the_first_byte_is_asked_for(
     assert server.gets("/x.zip")[0].headers["Range"] == "bytes=0-0"
 
 
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [
+        (b"<html>log in, please</html>", "text/html; charset=utf-8"),
+        (b"\n <!DOCTYPE HTML>\n<title>wait</title>", "application/octet-stream"),
+        (b"<div>not here any more</div>", "text/html"),
+        (b"\xef\xbb\xbf<html>", "text/plain"),
+    ],
+)
+@pytest.mark.parametrize("name", ["x.zip", "x.tar.gz", "x.parquet", "x.jpg", "x.wav"])
+def test_a_page_in_the_place_of_a_file_is_refused(
+    server: Server, catalogue: Catalogue, name: str, content: bytes, kind: str, tmp_path: Path
+) -> None:
+    server.files[f"/{name}"] = Served(content, headers={"Content-Type": kind})
+    with pytest.raises(FetchError, match=rf"/{name} sends a page to look at instead of the file"):
+        copy_of(catalogue(entry(f"{server.address}/{name}", media_type="real")))
+    assert len(server.gets(f"/{name}")) == 1
+    assert not [p for p in (tmp_path / "downloads").rglob(name) if p.is_file()]
+
+
+def test_a_file_that_is_called_a_page_by_its_server_is_taken(
+    server: Server, catalogue: Catalogue, zipped: Zipped
+) -> None:
+    server.files["/x.zip"] = Served(zipped(1, 3), headers={"Content-Type": "text/html"})
+    assert names_at(copy_of(catalogue(entry(f"{server.address}/x.zip"))).path) == ["x.zip"]
+
+
 def test_variables_stand_in_for_secrets(
     server: Server, catalogue: Catalogue, zipped: Zipped, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -110,14 +137,22 @@ def test_another_signature_is_the_same_data_set_and_another_query_is_not(catalog
 
 @pytest.mark.parametrize("act", [404, "stall", 403])
 def test_nothing_secret_is_said_or_written(
-    server: Server, catalogue: Catalogue, zipped: Zipped, tmp_path: Path, act: object, capfd: pytest.CaptureFixture[str]
+    server: Server,
+    catalogue: Catalogue,
+    zipped: Zipped,
+    tmp_path: Path,
+    act: object,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(local, "Limits", lambda: Limits(3, Patience(0.2, 2, 0.01, 0.05)))
     where = server.address.replace("http://", "http://user-hush:password-hush@")
     path = catalogue(entry(f"{where}/x.zip?X-Amz-Credential=credential-hush&token=token-hush"))
     server.files["/x.zip"] = Served(zipped(1, 3), acts=[act] * 9)
     with pytest.raises(FetchError) as caught:
         copy_of(path)
     server.files["/x.zip"].acts = []
+    monkeypatch.setattr(local, "Limits", lambda: Limits(3, Patience(5.0, 2, 0.01, 0.05)))
     copy_of(path)
     chain: list[BaseException | None] = [caught.value]
     told = ""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import json
 import sys
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import soundfile
 
@@ -304,10 +306,23 @@ def test_every_kind_is_documented(repository: Path) -> None:
         assert ("| yes |" in line) == kind.serious
 
 
+@pytest.fixture
+def cifake_with_every_copy(shared_cifake: Path, tmp_path: Path) -> Path:
+    """CIFAKE with all of its pictures whose files occur twice, by the files' bytes, and every tenth of the others."""
+    tables = {name: pq.read_table(shared_cifake / f"{name}.parquet") for name in ("train", "test")}
+    contents = {name: [cell["bytes"] for cell in table["image"].to_pylist()] for name, table in tables.items()}
+    times = Counter(itertools.chain.from_iterable(contents.values()))
+    for name, table in tables.items():
+        kept = [n for n, content in enumerate(contents[name]) if times[content] > 1 or n % 10 == 0]
+        pq.write_table(table.take(kept), tmp_path / f"{name}.parquet", row_group_size=2000)
+    return tmp_path
+
+
 @pytest.mark.slow
-def test_cifakes_duplicates_are_found(shared_cifake: Path, in_processes: None) -> None:
-    report = check(shared_cifake)
-    assert (report.samples, report.decoded, report.failed, report.skipped) == (120_000, 120_000, 0, 0)
+def test_cifakes_duplicates_are_found(shared_cifake: Path, cifake_with_every_copy: Path, in_processes: None) -> None:
+    report = check(cifake_with_every_copy)
+    assert report.samples == report.decoded > 12_000
+    assert (report.failed, report.skipped) == (0, 0)
     kinds = report.to_mapping()["kinds"]
     assert kinds["duplicates"]["pairs"] == 1336
     assert kinds["duplicates"]["by_class"] == {"synthetic": 1336}

@@ -16,7 +16,8 @@ sys.path.insert(0, str(SUPPORT))
 
 from made_media import frames_of, remux, scene, write_clip, write_picture  # noqa: E402
 
-from gasdet.inspection.checking.near import Sets, near_clips, near_images  # noqa: E402
+from gasdet.inspection.checking.clips import near_clips  # noqa: E402
+from gasdet.inspection.checking.near import Sets, near_images  # noqa: E402
 from gasdet.inspection.checking.pictures import picture_hash  # noqa: E402
 from gasdet.inspection.checking.probe import MAX_FRAME_HASHES, FrameHashes, probe_sample  # noqa: E402
 from gasdet.media import MediaLimits  # noqa: E402

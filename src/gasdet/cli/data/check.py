@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import click
 
@@ -31,6 +31,22 @@ NOUNS = {"image": "image", "video": "clip", "audio": "recording"}
 )
 @options.data_options
 @options.catalogue_options
+@options.total_option
+@click.option(
+    "--mode",
+    type=click.Choice(["debug", "small", "full"]),
+    default="full",
+    show_default=True,
+    help="How much of each dataset.",
+)
+@click.option(
+    "--seed",
+    type=int,
+    default=0,
+    show_default=True,
+    metavar="N",
+    help="Of the choice under --limit, --mode and --total.",
+)
 @click.option(
     "--near-distance",
     type=click.IntRange(0, 47),
@@ -65,6 +81,9 @@ def command(
     limit: int | None,
     categories: tuple[str, ...],
     modality: str | None,
+    total: int | None,
+    mode: Literal["debug", "small", "full"],
+    seed: int,
     near_distance: int,
     no_near: bool,
     fail_on: tuple[str, ...],
@@ -92,7 +111,10 @@ def command(
             datasets=datasets,
             categories=categories,
             modality=modality,
+            mode=mode,
             limit=limit,
+            total=total,
+            seed=seed,
             near_distance=None if no_near else near_distance,
             fail_on=list(fail_on) or None,
             csv=csv_file,

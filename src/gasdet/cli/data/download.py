@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -10,6 +12,7 @@ import click
 from gasdet.cli import options, text
 from gasdet.cli.progress import progress
 from gasdet.cli.sizes import size_text
+from gasdet.data.listing import counted
 
 if TYPE_CHECKING:
     from gasdet.data.remote.tasks import Planned
@@ -72,6 +75,7 @@ def command(
         click.echo("Nothing to fetch: all data sets that are asked for are local.")
     elif not dry_run and any(not one.error for one in plan):
         click.echo(f"All here: {size_text(sum(one.own_bytes for one in plan))}.")
+        _show_place(chosen["data_dir"])
     if not as_json:
         _show_errors([one for one in plan if one not in told])
     if any(one.error for one in plan):
@@ -86,7 +90,7 @@ def _show(plan: list[Planned]) -> None:
             text.shown(one.location),
             one.revision[:12] or "-",
             "-" if one.error else f"{one.files:,}",
-            "-" if one.error else size_text(one.bytes),
+            "-" if one.error else "unknown" if one.missing_unsized and not one.bytes else size_text(one.bytes),
             "failed" if one.error else _to_fetch(one),
         ]
         for one in plan
@@ -98,7 +102,17 @@ def _show(plan: list[Planned]) -> None:
     most = sum(one.own_most_bytes for one in plan)
     if rows:
         more = f", at most {size_text(most)}" if most > missing else ""
-        click.echo(f"\nTo fetch: {size_text(missing)}{more}.")
+        unsized = sum(one.missing_unsized for one in plan)
+        besides = f", and {counted(unsized, 'file')} of unknown size" if unsized else ""
+        click.echo(f"\nTo fetch: {size_text(missing)}{more}{besides}.")
+
+
+def _show_place(data_dir: Path | None) -> None:
+    """Other commands have no --data-dir: say what makes them look where these data are now."""
+    from gasdet.data.remote.store import data_dir as usual
+
+    if data_dir is not None and (place := data_dir.expanduser().absolute()).resolve() != usual().resolve():
+        click.echo(f"For other commands to find them there: export GASDET_DATA={shlex.quote(text.shown(str(place)))}")
 
 
 def _show_errors(plan: list[Planned]) -> None:
@@ -111,4 +125,5 @@ def _to_fetch(one: Planned) -> str:
     if not one.missing_files and one.most_bytes == 0:
         return "nothing"
     more = f" to {size_text(one.most_bytes)}" if one.most_bytes > one.missing_bytes else ""
-    return f"{one.missing_files:,} files, {size_text(one.missing_bytes)}{more}"
+    size = "unknown" if one.missing_unsized and not one.missing_bytes else size_text(one.missing_bytes)
+    return f"{counted(one.missing_files, 'file')}, {size}{more}"

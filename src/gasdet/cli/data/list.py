@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import click
 
@@ -35,12 +36,14 @@ WHERE = ("NAME", "SOURCE", "PATH", "REVISION", "SIZE")
 @click.argument("catalogue")
 @options.datasets_option
 @options.catalogue_options
+@options.data_dir_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def command(
     catalogue: str,
     datasets: tuple[str, ...],
     categories: tuple[str, ...],
     modality: str | None,
+    data_dir: Path | None,
     as_json: bool,
 ) -> None:
     """Show the data sets of a catalogue.
@@ -49,7 +52,7 @@ def command(
     server is asked. HERE says which data are on this machine; AT MOST is the most samples that the catalogue takes. Columns
     in which no data set has anything are left out.
     """
-    listed = list_catalogue(catalogue, datasets=datasets, categories=categories, modality=modality)
+    listed = list_catalogue(catalogue, datasets=datasets, categories=categories, modality=modality, data_dir=data_dir)
     if as_json:
         text.echo_json({"catalogue": catalogue, "datasets": [dataset.to_json() for dataset in listed]})
         return

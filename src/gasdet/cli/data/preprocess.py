@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -88,7 +89,8 @@ def command(
 ) -> None:
     """Decode DATA into the decode cache, as 'gasdet evaluate' with the same options would, without running any model.
 
-    What is in the cache already is not decoded again. Then give evaluate or train the same --decode-cache.
+    What is in the cache already is not decoded again. Then give evaluate or train the same --decode-cache, and the same
+    --weights: they may bring a preprocessing of their own.
 
     Exit code: 0 done, 1 failed or the cache has no room for all, 2 wrong use, 130 interrupted.
     """
@@ -133,16 +135,30 @@ def _lines(done: Preprocessed) -> list[str]:
     rows = []
     for part in done.filled:
         counts = [part.samples, part.counts.stored, part.counts.hits, part.counts.not_kept, sum(part.errors.values())]
-        rows.append([", ".join(part.detectors), *(f"{count:,}" for count in counts)])
-    headers = ["Detectors", "Samples", "Decoded", "There before", "Not kept", "Errors"]
+        weights = ", ".join(name or "-" for name in part.weights)
+        rows.append([", ".join(part.detectors), weights, *(f"{count:,}" for count in counts)])
+    headers = ["Detectors", "Weights", "Samples", "Decoded", "There before", "Not kept", "Errors"]
     lines = text.table(headers, rows, text.width())
     errors = [f"{reason} {count:,}" for part in done.filled for reason, count in part.errors.items()]
     lines += [f"Errors: {', '.join(errors)}; they are found again by each run."] if errors else []
     lines += (
         [f"Left out: {done.skipped:,} samples, of which neither name nor label tells enough."] if done.skipped else []
     )
+    for part in done.filled:
+        made = ", ".join(f"{key} {value}" for key, value in part.preprocessing.items())
+        lines += text.paragraph(text.shown(f"Made for {', '.join(part.detectors)}: {made}."), text.width(), "", "  ")
+        for name, others in part.assumed.items():
+            lines += text.paragraph(text.shown(_assumed(name, others)), text.width(), "", "  ")
     return [
         *lines,
         f"The cache takes {size_text(done.total_bytes)}.",
         f"Use it: --decode-cache {text.shown(str(done.folder))}",
     ]
+
+
+def _assumed(name: str, others: Sequence[str]) -> str:
+    """What is to be known of input that was made for no weights in particular."""
+    told = f"{name} has no released weights and none were named with --weights, so this is its own preprocessing; "
+    if others:
+        return f"{told}a run with its weights {' or '.join(others)} takes another, and nothing of this."
+    return f"{told}a run with weights that bring another takes nothing of this."

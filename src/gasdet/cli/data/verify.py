@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 MOST_SHOWN = 20
 """Findings of a data set that are shown; --json has them all."""
 
-_MENDED = ("missing", "short", "corrupt")
+_MENDED = ("missing", "short", "corrupt", "unreadable")
 
 
 @click.command("verify")
@@ -36,7 +36,7 @@ def command(context: click.Context, /, catalogues: tuple[str, ...], as_json: boo
     """Compare downloads with the sizes and checksums that were recorded when they were fetched.
 
     Without a catalogue, everything in the download folder is looked at; with one, its data sets must be there too. The exit
-    code is 1 where something is missing, short, corrupt or extra.
+    code is 1 where something is missing, short, corrupt, unreadable or extra.
     """
     from gasdet.data.remote.tasks import verify
 
@@ -84,4 +84,6 @@ def _show(results: list[tuple[str, Verified]]) -> None:
         if len(state.findings) > MOST_SHOWN:
             click.echo(f"{text.shown(name)}: and {len(state.findings) - MOST_SHOWN:,} more (--json has them all)")
     if any(finding.trouble in _MENDED for _, state in results for finding in state.findings):
-        click.echo("'gasdet data download CATALOGUE --repair' fetches again what is missing, short or corrupt.")
+        click.echo(
+            "'gasdet data download CATALOGUE --repair' fetches again what is missing, short, corrupt or unreadable."
+        )

@@ -48,7 +48,7 @@ class Scene:
 
     Attributes:
         modality: image, video or audio.
-        split: train, val or test.
+        split: train, val, test or calibration.
         group: Unique name; also names the random streams of everything drawn for it.
         device: Name of the device that captured the real file and whose look the generator imitates.
         generator: Name of the generator of the synthetic file.

@@ -23,7 +23,8 @@ from gasdet.data.demo.recorders import RECORDERS
 from gasdet.data.demo.seeds import stream
 from gasdet.data.demo.voice_generators import GENERATORS as VOICE_GENERATORS
 
-SPLITS = ("train", "val", "test")
+SPLITS = ("train", "val", "test", "calibration")
+"""A split's scenes come from streams of its own, so that the size of one changes no file of another."""
 COLUMNS = ("path", "label", "modality", "generator", "split", "group", "difficulty", "breath_mask", "description")
 
 
@@ -32,22 +33,22 @@ class Part:
     """One modality of the demo data.
 
     Attributes:
-        scenes: Scenes in train, val and test; each gives two files.
+        scenes: Scenes in each of ``SPLITS``; each gives two files.
         devices: All simulated cameras or recorders.
         generators: All simulated generators.
         draw_form: Draws what both files of a scene share.
     """
 
-    scenes: tuple[int, int, int]
+    scenes: tuple[int, int, int, int]
     devices: Sequence[Device]
     generators: Sequence[Generator]
     draw_form: Callable[[np.random.Generator], dict[str, int | str]]
 
 
 PARTS = {
-    "image": Part((120, 40, 60), CAMERAS, IMAGE_GENERATORS, images.draw_form),
-    "video": Part((100, 30, 60), CAMCORDERS, CLIP_GENERATORS, clips.draw_form),
-    "audio": Part((100, 30, 60), RECORDERS, VOICE_GENERATORS, recordings.draw_form),
+    "image": Part((120, 40, 60, 48), CAMERAS, IMAGE_GENERATORS, images.draw_form),
+    "video": Part((100, 30, 60, 48), CAMCORDERS, CLIP_GENERATORS, clips.draw_form),
+    "audio": Part((100, 30, 60, 48), RECORDERS, VOICE_GENERATORS, recordings.draw_form),
 }
 
 

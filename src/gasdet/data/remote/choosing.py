@@ -95,7 +95,7 @@ def choose(names: Iterable[str], entry: CatalogueEntry, wanted: int | None) -> C
 def _containers_choice(
     containers: list[str], others: tuple[str, ...], entry: CatalogueEntry, wanted: int | None
 ) -> Choice:
-    ordered = sorted(containers, key=lambda name: _rank(entry, name))
+    ordered = sorted(containers, key=lambda name: order_of_choice(entry, name))
     most = _positive(entry.archives_per_dataset)
     each = _positive(entry.media_per_archive)
     counts = [count for count in (wanted, entry.max_samples) if count is not None]
@@ -201,7 +201,7 @@ def _balanced(media: list[str], entry: CatalogueEntry, limit: int | None) -> lis
     if limit is None or len(media) <= limit:
         return media
     by_label: dict[str, list[str]] = defaultdict(list)
-    for name in sorted(media, key=lambda name: _rank(entry, name)):
+    for name in sorted(media, key=lambda name: order_of_choice(entry, name)):
         by_label[_label_of(name) if entry.stated.media_type is None else ""].append(name)
     in_turn = chain.from_iterable(zip_longest(*(by_label[label] for label in sorted(by_label))))
     return [name for name in in_turn if name is not None][:limit]
@@ -212,7 +212,7 @@ def _label_of(name: str) -> str:
     return next((str(label) for part in reversed(folders) if (label := media_type_of_folder(part)) is not None), "")
 
 
-def _rank(entry: CatalogueEntry, name: str) -> bytes:
+def order_of_choice(entry: CatalogueEntry, name: str) -> bytes:
     """The place in the order of choice; of a single file as of its sample under seed 0."""
     return hashlib.blake2b(b"0\0" + sample_id(entry.name, name).encode(), digest_size=16).digest()
 

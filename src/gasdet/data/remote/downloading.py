@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from gasdet.data.catalogue import CatalogueEntry
+from gasdet.data.listing import counted
 from gasdet.data.names import printable
 from gasdet.data.remote.choosing import selection_key, wanted_in
 from gasdet.data.remote.fetching import Job, fetch_jobs
 from gasdet.data.remote.files import Found, Source
-from gasdet.data.remote.manifest import read_manifest
+from gasdet.data.remote.manifest import Manifest, read_manifest
 from gasdet.data.remote.patience import Patience
 from gasdet.data.remote.places import REMOTE, identity_of, refuse_mixed, source_of
 from gasdet.data.remote.store import DatasetFolder, data_dir, missing_files
@@ -42,13 +43,18 @@ class Limits:
     patience: Patience = field(default_factory=Patience)
 
 
-def is_at_hand(entry: CatalogueEntry) -> bool:
-    """Whether an entry's data are on this machine: a local path that exists, or a download that is complete for some mode."""
+def is_at_hand(entry: CatalogueEntry, root: Path | None = None) -> bool:
+    """Whether an entry's data are on this machine: a local path that exists, or a download that is complete for some mode.
+
+    Args:
+        entry: Of a catalogue.
+        root: The download folder; None for the usual one.
+    """
     if entry.source == "local":
         return entry.path.exists()
     if entry.source not in REMOTE:
         return False
-    folder = data_dir() / identity_of(entry).folder  # looked at without holding it: looking is no use of it
+    folder = (root or data_dir()) / identity_of(entry).folder  # looked at without holding it: looking is no use of it
     manifest = read_manifest(folder)
     if manifest is None:
         return False
@@ -177,7 +183,7 @@ class Downloader:
         if self._repair:
             async with self._reading:  # one after the other, for the disk and for the progress
                 if identity.folder not in self._damaged:
-                    self._damaged[identity.folder] = await asyncio.to_thread(damaged, folder, manifest, self.progress)
+                    self._damaged[identity.folder] = await self._read_all(folder, manifest)
             wrong = self._damaged[identity.folder]
             if writing:
                 manifest = await asyncio.to_thread(folder.drop, wrong)
@@ -185,6 +191,19 @@ class Downloader:
             else:
                 manifest.have = {name: fetched for name, fetched in manifest.have.items() if name not in wrong}
         return chosen(entry, folder, manifest, self.wanted)
+
+    async def _read_all(self, folder: DatasetFolder, manifest: Manifest) -> list[str]:
+        """The damaged files; the reading is another thread's work, and telling of it this one's."""
+        loop = asyncio.get_running_loop()
+
+        def advance(done: int, errors: int) -> None:
+            loop.call_soon_threadsafe(self.progress.advance, done, errors)
+
+        self.progress.start("verifying", sum(fetched.size for fetched in manifest.have.values()), unit="bytes")
+        try:
+            return await asyncio.to_thread(damaged, folder, manifest, advance)
+        finally:
+            self.progress.finish()
 
     async def _found(self, entry: CatalogueEntry) -> Found:
         """The listing of an entry's data set, asked for once."""
@@ -207,21 +226,40 @@ class Downloader:
     async def _fetch(self) -> None:
         await self._plan(writing=True)
         while True:
-            for one in self.on_their_way:
-                await asyncio.to_thread(drop_damaged, one)
+            await self._drop_damaged()
             jobs = self._jobs()
             self.check_room()
-            await fetch_jobs(jobs, self.limits.concurrent, self.limits.patience, self.progress)
+            try:
+                await fetch_jobs(jobs, self.limits.concurrent, self.limits.patience, self.progress)
+            finally:
+                self._look_again()
             for one in self.on_their_way:
-                one.manifest = one.folder.manifest()
-                one.look()
                 if not one.settled:
                     with about_lines("unreadable", one.entry.line):
                         await asyncio.to_thread(settle, one)
             if all(one.settled and not one.missing for one in self.on_their_way):
-                for one in self.on_their_way:
-                    remember(one)
+                self._look_again()
                 return
+
+    def _look_again(self) -> None:
+        """See what is here by now, and write down what is complete, also where something else has failed."""
+        for one in self.on_their_way:
+            one.manifest = one.folder.manifest()
+            one.look()
+            if one.settled and not one.missing:
+                remember(one)
+
+    async def _drop_damaged(self) -> None:
+        """Make way for what is fetched; a data set in which that cannot be does not stop the others."""
+        for one in list(self.on_their_way):
+            try:
+                with about_lines("away", one.entry.line):
+                    await asyncio.to_thread(drop_damaged, one)
+            except DataError as error:
+                if not self._tolerant:
+                    raise
+                self.failed.append((one.entry, error))
+                self.on_their_way.remove(one)
 
     def _jobs(self) -> list[Job]:
         """What is missing, every file once; smaller data sets' files are not held up by a large one's."""
@@ -242,6 +280,14 @@ class Downloader:
             DataError: It would leave less than ``KEEP_FREE`` free.
         """
         check_room(self.root, sum(max(0, (job.file.size or 0) - job.arrived()) for job in self._jobs()))
+
+
+def told_of_unsure(names: Sequence[str]) -> str:
+    """What to say of files that nothing said the length of."""
+    return (
+        f"{counted(len(names), 'file')} came without a length or a checksum ({printable(names[0])}"
+        f"{', ...' if len(names) > 1 else ''}), so that nothing says whether they are whole"
+    )
 
 
 def check_room(root: Path, needed: int) -> None:

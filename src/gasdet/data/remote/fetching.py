@@ -7,7 +7,7 @@ import hashlib
 import time
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from gasdet.data.remote.files import RemoteFile, Source
@@ -56,29 +56,28 @@ async def fetch_jobs(jobs: Sequence[Job], concurrent: int, patience: Patience, p
     waiting = deque(jobs)
     errors: list[FetchError] = []
     lines: list[int] = []
-    received = _Received(progress)
 
     async def work() -> None:
         while waiting:
             job = waiting.popleft()
+            received = _Received(progress, arrived[job.target])
             try:
                 fetched = await fetch_file(job.source, job.file, job.target, patience, received)
+                if fetched is None:
+                    fetched = await asyncio.to_thread(_made_by_another, job)
+                    received.whole(fetched.size)
             except FetchError as error:
                 errors.append(error)
                 lines.extend(job.lines)
                 if len(errors) >= _MOST_FAILURES:
                     waiting.clear()
                 continue
-            if fetched is None:
-                fetched = await asyncio.to_thread(hashed, job.target)
-                if not fits(fetched, job.file):
-                    errors.append(
-                        FetchError(f"{job.file.name} of {job.source.shown} is here, and not as its source states")
-                    )
-                    continue
             recorder.add(job, fetched)
 
+    arrived = {job.target: job.arrived() for job in jobs}
     progress.start("downloading", sum(job.file.size or 0 for job in jobs), unit="bytes")
+    if found := sum(arrived.values()):
+        progress.advance(found, 0)  # at once and before all others: a rate is of what comes after the first
     workers = [asyncio.ensure_future(work()) for _ in range(min(concurrent, len(jobs)))]
     try:
         await asyncio.gather(*workers)
@@ -91,18 +90,48 @@ async def fetch_jobs(jobs: Sequence[Job], concurrent: int, patience: Patience, p
     if errors:
         more = f"; and {len(errors) - 1} more files failed" if len(errors) > 1 else ""
         with about_lines("away", *lines):
-            raise FetchError(f"{errors[0]}{more}; what has arrived is kept, and the same command goes on from there.")
+            raise FetchError(
+                f"{errors[0]}{more}; files that are whole are kept, and the same command goes on from there."
+            )
 
 
 class _Received:
-    """Bytes to the progress sink; those of no use, of a file that starts over, are taken back."""
+    """One file's bytes to the progress sink; those of no use, of a file that starts over, are taken back.
 
-    def __init__(self, progress: ProgressSink) -> None:
-        self._progress = progress
+    Args:
+        progress: Knows already of the bytes that were here.
+        arrived: So many.
+    """
+
+    def __init__(self, progress: ProgressSink, arrived: int) -> None:
+        self._progress, self._told, self._count = progress, arrived, 0
 
     def __call__(self, count: int) -> None:
-        if count:
-            self._progress.advance(count, 0)
+        self.whole(self._count + count)
+
+    def whole(self, count: int) -> None:
+        """So many of the file are here in all."""
+        self._count = count
+        more, self._told = count - self._told, count
+        if more:
+            self._progress.advance(more, 0)
+
+
+def _made_by_another(job: Job) -> Fetched:
+    """What another process put in the file's place.
+
+    Raises:
+        FetchError: It is not what the source states.
+    """
+    try:
+        fetched = recorded_of(job.target, job.file)
+    except OSError as error:
+        why = f"cannot be read ({error.strerror or error})"
+    else:
+        if fits(fetched, job.file):
+            return fetched
+        why = "is not as its source states"
+    raise FetchError(f"{job.file.name} of {job.source.shown} is here, and {why}")
 
 
 class _Recorder:
@@ -136,6 +165,11 @@ def hashed(path: Path) -> Fetched:
             digest.update(chunk)
             size += len(chunk)
     return Fetched(size, digest.hexdigest())
+
+
+def recorded_of(path: Path, stated: RemoteFile) -> Fetched:
+    """What there is to record of a file that is here under its final name, and was not recorded when it arrived."""
+    return replace(hashed(path), sure=stated.pinned or stated.size is not None)
 
 
 def fits(fetched: Fetched, stated: RemoteFile) -> bool:

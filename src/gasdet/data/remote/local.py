@@ -10,7 +10,7 @@ from pathlib import Path
 from gasdet.data.catalogue import CatalogueEntry
 from gasdet.data.names import printable
 from gasdet.data.remote.choosing import wanted_in
-from gasdet.data.remote.downloading import Downloader, Limits, Wanted, known, remember
+from gasdet.data.remote.downloading import Downloader, Limits, Wanted, known, remember, told_of_unsure
 from gasdet.data.remote.places import refuse_mixed
 from gasdet.data.remote.store import DatasetFolder, data_dir
 from gasdet.data.sampling import Mode
@@ -76,8 +76,8 @@ def local_copies(
 
 def _copy(one: Wanted) -> LocalCopy:
     remember(one)
-    short = [name for name in one.names if one.manifest.files[name].size is None]
-    notes = (f"{len(short):,} files of a size that the source did not state",) if short else ()
+    unsure = one.unsure()
+    notes = (told_of_unsure(unsure),) if unsure else ()
     path = one.folder.view(one.names, one.manifest)
     _HELD.setdefault(path, one.folder)
     return LocalCopy(path, one.manifest.revision, notes)

@@ -78,7 +78,7 @@ class Manifest:
             "asked_revision": self.asked,
             "revision": self.revision,
             "files": {name: self.files[name].to_mapping() for name in sorted(self.files)},
-            "have": {n: {"size": self.have[n].size, "sha256": self.have[n].sha256} for n in sorted(self.have)},
+            "have": {name: _recorded(self.have[name]) for name in sorted(self.have)},
             "selections": {key: self.selections[key] for key in sorted(self.selections)},
         }
 
@@ -93,7 +93,7 @@ class Manifest:
             stated["asked_revision"],
             stated["revision"],
             {name: RemoteFile.from_mapping(name, facts) for name, facts in stated["files"].items()},
-            {name: Fetched(facts["size"], facts["sha256"]) for name, facts in stated["have"].items()},
+            {n: Fetched(f["size"], f["sha256"], f.get("sure", True)) for n, f in stated["have"].items()},
             {key: list(names) for key, names in stated["selections"].items()},
         )
 
@@ -108,6 +108,11 @@ class Manifest:
             self.selections = {}
         self.revision, self.files = found.revision, dict(found.files)
         self.have = {name: fetched for name, fetched in self.have.items() if name not in gone}
+
+
+def _recorded(fetched: Fetched) -> dict[str, Any]:
+    facts: dict[str, Any] = {"size": fetched.size, "sha256": fetched.sha256}
+    return facts if fetched.sure else {**facts, "sure": False}
 
 
 def _unchanged(before: RemoteFile | None, now: RemoteFile | None) -> bool:

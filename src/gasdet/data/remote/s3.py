@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
@@ -98,14 +98,19 @@ class S3Source:
         single = self._single or (file.name == last and await self._is_object(system))
         key = self._prefix if single else f"{self._prefix}/{file.name}".lstrip("/")
         asked: dict[str, str] = {"Range": f"bytes={offset}-", "IfMatch": validator} if offset else {}
-        with _translated(self.shown):
-            answer = await system._call_s3("get_object", Bucket=self._bucket, Key=key, **asked)
+        try:
+            with _translated(self.shown):
+                answer = await system._call_s3("get_object", Bucket=self._bucket, Key=key, **asked)
+        except _NoSuchPart:
+            with _translated(self.shown):
+                answer = await system._call_s3("head_object", Bucket=self._bucket, Key=key, IfMatch=validator)
+            if int(answer["ContentLength"]) != offset:
+                raise  # there are fewer bytes than arrived
+            yield Answer(offset, offset, str(answer.get("ETag", "")), _md5_of(answer), _nothing())
+            return
         async with answer["Body"] as body:  # outside of the translation: what the reader raises is the reader's
-            tag = str(answer.get("ETag", ""))
-            encrypted = str(answer.get("ServerSideEncryption", "")).startswith("aws:kms")
-            md5 = None if encrypted or answer.get("SSECustomerAlgorithm") else _MD5.fullmatch(tag)
             total = offset + int(answer["ContentLength"])
-            yield Answer(offset, total, tag, md5[1] if md5 else "", _chunks(body, self.shown))
+            yield Answer(offset, total, str(answer.get("ETag", "")), _md5_of(answer), _chunks(body, self.shown))
 
     async def _is_object(self, system: Any) -> bool:
         with _translated(self.shown):
@@ -121,6 +126,22 @@ class S3Source:
         if self._system is not None:
             await self._system._s3creator.__aexit__(None, None, None)
             self._system = None
+
+
+class _NoSuchPart(Transient):
+    """There is nothing from the byte on that was asked for: the object is shorter, or all of it has arrived before."""
+
+
+def _md5_of(answer: Mapping[str, Any]) -> str:
+    """An object's MD5, where its ETag is that."""
+    encrypted = str(answer.get("ServerSideEncryption", "")).startswith("aws:kms")
+    match = _MD5.fullmatch(str(answer.get("ETag", "")))
+    return match[1] if match and not encrypted and not answer.get("SSECustomerAlgorithm") else ""
+
+
+async def _nothing() -> AsyncIterator[bytes]:
+    return
+    yield b""
 
 
 async def _chunks(body: Any, shown: str) -> AsyncIterator[bytes]:
@@ -143,7 +164,8 @@ def _translated(shown: str) -> Iterator[None]:
     except Exception as error:
         status, wait = _status(error)
         if status in (412, 416):
-            raise Transient("it was changed meanwhile", anew=True) from None
+            kind = _NoSuchPart if status == 416 else Transient
+            raise kind("it was changed meanwhile", anew=True) from None
         if status is None or status >= 500 or status in (408, 429):
             raise Transient(said(error), wait) from None
         raise FetchError(f"{shown} answers {status} ({said(error)})") from None

@@ -8,6 +8,7 @@ import hashlib
 import os
 import random
 import shutil
+import stat
 import time
 import uuid
 import weakref
@@ -162,7 +163,7 @@ class DatasetFolder:
             for name in wrong:
                 manifest.have.pop(name, None)
 
-        return self._change(lambda _: [name for name in wrong if self.file(name).exists()], change)
+        return self._change(lambda _: [name for name in wrong if os.path.lexists(self.file(name))], change)
 
     def _change(self, going: Callable[[Manifest], list[str]], change: Callable[[Manifest], None]) -> Manifest:
         """Change the manifest. Files that go do so first, and only while no other process uses the folder."""
@@ -174,8 +175,9 @@ class DatasetFolder:
                 change(manifest)
 
         def with_removal(manifest: Manifest) -> None:
-            for name in going(manifest):
-                self.file(name).unlink(missing_ok=True)
+            for name in sorted(going(manifest), key=lambda name: not self.file(name).is_dir()):
+                # folders first: where one cannot go, nothing else has gone yet
+                remove_file(self.file(name))
             shutil.rmtree(self.path / _VIEWS, ignore_errors=True)  # they may point there
             change(manifest)
 
@@ -273,17 +275,38 @@ def missing_files(folder: Path, names: Iterable[str], manifest: Manifest) -> lis
 
 def _is_whole(path: Path, recorded: Fetched | None) -> bool:
     try:
-        return recorded is not None and path.stat().st_size == recorded.size
+        status = path.stat()
     except OSError:
         return False
+    return recorded is not None and stat.S_ISREG(status.st_mode) and status.st_size == recorded.size
 
 
-def names_on_disk(folder: Path) -> Iterator[str]:
-    """The names of everything in a data set folder's ``files``, sorted, parts of unfinished files included."""
+def names_on_disk(folder: Path) -> list[str]:
+    """The names of everything in a data set folder's ``files``, sorted, parts of unfinished files and links included."""
     root = folder / _FILES
-    for path in sorted(root.rglob("*")):
-        if not path.is_dir() or path.is_symlink():
-            yield path.relative_to(root).as_posix()
+    found = []
+    for where, folders, names in os.walk(root):
+        links = [name for name in folders if os.path.islink(os.path.join(where, name))]
+        found += [Path(where, name).relative_to(root).as_posix() for name in (*names, *links)]
+    return sorted(found)
+
+
+def remove_file(path: Path) -> None:
+    """Remove what is in a file's place: a file, a link, or an empty folder. Nothing there is well, too.
+
+    Raises:
+        DataError: It cannot be removed. A folder with something in it is nobody's download, and stays.
+    """
+    try:
+        if path.is_dir() and not path.is_symlink():
+            path.rmdir()
+        else:
+            path.unlink(missing_ok=True)
+    except OSError as error:
+        raise DataError(
+            f"{printable(str(path))} stands where a file is to be fetched to, and cannot be removed "
+            f"({error.strerror or error}); move it away."
+        ) from None
 
 
 def is_unfinished(name: str) -> bool:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from gasdet.cachedir import cache_dir
 from gasdet.data.catalogue import CatalogueEntry, load_catalogue
+from gasdet.data.catalogue_rules import is_like_the_hubs
 from gasdet.data.choosing import Choice
 from gasdet.data.names import printable
 from gasdet.data.sampling import Mode
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from gasdet.data.remote.cleaning import Cleaned
     from gasdet.data.remote.downloading import Wanted
     from gasdet.data.remote.verifying import Verified
+
+_MOST_TOLD = 5
 
 __all__ = ["Planned", "clean", "download", "verify"]
 
@@ -36,7 +39,8 @@ class Planned:
         files: How many files are taken, as far as known.
         bytes: Of these, as far as the source states sizes.
         missing_files: Those that are not here.
-        missing_bytes: Of these.
+        missing_bytes: Of these, as far as the source states sizes.
+        missing_unsized: Of these, how many have a size that the source does not state.
         most_bytes: What must be fetched at most: where archives or tables are fetched one by one until they hold enough
             samples, that is all of them; else ``missing_bytes``.
         own_bytes: ``bytes`` without the files that an entry before it takes too, so that these add up; as the next two.
@@ -54,6 +58,7 @@ class Planned:
     bytes: int = 0
     missing_files: int = 0
     missing_bytes: int = 0
+    missing_unsized: int = 0
     most_bytes: int = 0
     own_bytes: int = 0
     own_missing_bytes: int = 0
@@ -93,7 +98,7 @@ def download(
         repair: Read what is here, and fetch again what has another content than when it was fetched.
         dry_run: Only list and measure; nothing is written or removed.
         planned: Called with what is to be fetched, before anything is.
-        progress: Told of bytes.
+        progress: Told of bytes, and of files of which nothing says whether they are whole.
 
     Returns:
         For each remote data set what it takes now: nothing is missing any more, but of a dry run, and of those with an
@@ -105,12 +110,15 @@ def download(
         UsageError: ``concurrent`` or ``timeout`` is none.
     """
     from gasdet.data.remote.choosing import wanted_in
-    from gasdet.data.remote.downloading import Downloader, Limits
+    from gasdet.data.remote.downloading import Downloader, Limits, told_of_unsure
     from gasdet.data.remote.patience import Patience
 
     if concurrent < 1 or timeout <= 0:
         raise UsageError("--concurrent must be at least 1, and --timeout more than 0.")
-    entries = _remote(_entries(catalogues, datasets, categories, modality))
+    asked = _entries(catalogues, datasets, categories, modality)
+    if progress is not None and (line := _told_of_absent(asked)):
+        progress.note(line)
+    entries = _remote(asked)
     downloader = Downloader(
         entries,
         wanted_in(mode),
@@ -130,7 +138,11 @@ def download(
     if dry_run or not downloader.on_their_way:
         return plan
     downloader.entries = [one.entry for one in downloader.on_their_way]
-    return _told(downloader.fetch(), downloader.failed)
+    fetched = downloader.fetch()
+    for one in fetched:
+        if progress is not None and (names := one.unsure()):
+            progress.note(f"{printable(one.entry.name)}: {told_of_unsure(names)}")
+    return _told(fetched, downloader.failed)
 
 
 def verify(
@@ -180,14 +192,15 @@ def verify(
         else:
             results.append((entry.name, nowhere(entry.source, entry.shown_location)))
     for folder, entries in by_folder.items():
-        keys = {e.name: [selection_key(e, wanted_in(one)) for one in modes] for e in entries}
-        state = verify_folder(folder, [key for some in keys.values() for key in some], quick=quick, progress=progress)
+        # Entries of one name are one data set, and each takes files of its own.
+        keys = [(e.name, [selection_key(e, wanted_in(one)) for one in modes]) for e in entries]
+        state = verify_folder(folder, [key for _, some in keys for key in some], quick=quick, progress=progress)
         if state.source:
             manifest = read_manifest(folder)
             made = manifest.selections if manifest else {}
-            lacking = [name for name, some in keys.items() if not any(key in made for key in some)]
-            state = not_fetched(state, lacking)
-        results.append((", ".join(keys), state))
+            lacking = [name for name, some in keys if not any(key in made for key in some)]
+            state = not_fetched(state, dict.fromkeys(lacking))
+        results.append((", ".join(dict.fromkeys(name for name, _ in keys)), state))
     return results
 
 
@@ -221,9 +234,16 @@ def clean(
             )
     root, caches = _root(data_dir), cache_dir()
     others = sorted(folder for folder in caches.iterdir() if folder.is_dir()) if caches.is_dir() else []
-    roots = [root, *(folder for folder in others if folder != root)]
-    stores = list(dict.fromkeys([caches / "decode-cache", *own]))
+    roots, stores = _once([root, *others]), _once([caches / "decode-cache", *own])
     return clean_folders(roots, max_size, decoded=stores, dry_run=dry_run)
+
+
+def _once(folders: Sequence[Path]) -> list[Path]:
+    """Folders without those that are one before by another path."""
+    by_place: dict[Path, Path] = {}
+    for folder in folders:
+        by_place.setdefault(folder.resolve(), folder)
+    return list(by_place.values())
 
 
 def _root(data_dir: str | Path | None) -> Path:
@@ -250,6 +270,18 @@ def _remote(entries: Sequence[CatalogueEntry]) -> list[CatalogueEntry]:
     return [entry for entry in entries if entry.source != "local" and not entry.left_out]
 
 
+def _told_of_absent(entries: Sequence[CatalogueEntry]) -> str:
+    """What to say of local data that are not there: nothing fetches them, and they may have been meant to be of the hub."""
+    absent = [one for one in entries if one.source == "local" and not one.left_out and not one.path.exists()]
+    if not absent:
+        return ""
+    listed = [f"{one.name} (line {one.line}: nothing at {one.shown_location})" for one in absent[:_MOST_TOLD]]
+    more = f" and {len(absent) - _MOST_TOLD} more" if len(absent) > _MOST_TOLD else ""
+    hub = any(is_like_the_hubs(one.location) for one in absent)
+    hint = "; state source: huggingface for a data set of the hub" if hub else ""
+    return printable(f"local, so not fetched, and not there: {', '.join(listed)}{more}{hint}")
+
+
 def _told(wanted: Sequence[Wanted], failed: Sequence[tuple[CatalogueEntry, Exception]]) -> list[Planned]:
     plan = []
     counted: dict[Path, set[str]] = {}
@@ -271,6 +303,7 @@ def _told(wanted: Sequence[Wanted], failed: Sequence[tuple[CatalogueEntry, Excep
                 bytes=one.size_of(one.names),
                 missing_files=len(one.missing),
                 missing_bytes=one.size_of(one.missing),
+                missing_unsized=sum(one.manifest.files[name].size is None for name in one.missing),
                 most_bytes=one.size_of(most),
                 own_bytes=own,
                 own_missing_bytes=own_missing,

@@ -9,7 +9,7 @@ import json
 import os
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -35,10 +35,13 @@ class Fetched:
     Attributes:
         size: In bytes.
         sha256: Of its content, as it was received.
+        sure: Whether a length or a checksum said that it is whole. Where neither did, the end of the connection was taken for
+            the end of the file.
     """
 
     size: int
     sha256: str
+    sure: bool = field(default=True, compare=False)
 
 
 async def fetch_file(
@@ -51,7 +54,8 @@ async def fetch_file(
         file: What the listing says of it. Where that names a checksum, the file must have it.
         target: Its place. Beside it, ``.part`` holds what has arrived, and ``.part.json`` which version that belongs to.
         patience: How long and how often to try.
-        report: Told of bytes: those already here, those that arrive, and (negative) those that were of no use.
+        report: Told of bytes: those already here, those that arrive, and (negative) those that were of no use. Called from
+            the thread that runs this.
 
     Returns:
         None where another process made the file meanwhile.
@@ -72,13 +76,14 @@ async def fetch_file(
                 mismatches += 1
                 if mismatches > 1:
                     raise FetchError(
-                        f"{file.name} of {source.shown} {error}; it was fetched twice, and nothing is kept"
+                        f"{file.name} of {source.shown} {error}; it was fetched twice, and not kept"
                     ) from None
                 why = str(error)
             except Transient as error:
                 why, wait = str(error), error.wait_s
                 if error.anew:
                     part.begin("", file)
+                    part.tell()
             except (DataError, FetchError):
                 raise
             except Exception as error:  # of the transport: a connection that broke, or bytes that are no HTTP
@@ -97,9 +102,10 @@ class _Wrong(Exception):  # noqa: N818  # what happened, not what went wrong in 
 
 async def _attempt(source: Source, file: RemoteFile, part: _Part, patience: Patience) -> Fetched:
     offset = await _in_thread(part.resume)
+    part.tell()
     stated = file.size if file.pinned else None
     if stated is not None and offset == stated > 0:
-        return await _in_thread(part.settle, "")
+        return await _settled(part, "", sure=True)
     answers = source.open(file, offset, part.validator)
     answer: Answer = await asyncio.wait_for(answers.__aenter__(), patience.stall_s)
     try:
@@ -112,11 +118,19 @@ async def _attempt(source: Source, file: RemoteFile, part: _Part, patience: Pati
         elif answer.start != offset:
             raise Transient(f"it sends from byte {answer.start} instead of {offset}")
         total = stated if stated is not None else answer.total
+        part.tell()
         await _receive(answer, part, total, patience)
-        return await _in_thread(part.settle, answer.md5)
+        return await _settled(part, answer.md5, sure=total is not None or bool(answer.md5) or file.pinned)
     finally:
         with suppress(Exception):  # closing a broken connection says nothing new
             await answers.__aexit__(None, None, None)
+
+
+async def _settled(part: _Part, md5: str, *, sure: bool) -> Fetched:
+    try:
+        return replace(await _in_thread(part.settle, md5), sure=sure)
+    finally:
+        part.tell()
 
 
 async def _in_thread(work: Callable[..., T], *arguments: object) -> T:
@@ -139,6 +153,7 @@ async def _receive(answer: Answer, part: _Part, total: int | None, patience: Pat
         if total is not None and part.received + len(chunk) > total:
             raise Transient(f"it sends more than the {total} bytes that it states", anew=True)
         part.write(chunk)
+        part.tell()
     if total is not None and part.received < total:
         raise Transient(f"it broke off after {part.received} of {total} bytes")
 
@@ -154,6 +169,12 @@ class _Part:
         self._state = target.with_name(target.name + _STATE)
         self._digests = _digests(file)
         self._fresh = True
+        self._told = 0
+
+    def tell(self) -> None:
+        """Report what has changed since the last time: apart from the work itself, which is done in other threads too."""
+        told, self._told = self._told, self.received
+        self._report(self.received - told)
 
     def resume(self) -> int:
         """Where to go on: after what an earlier attempt left, if it is known which version that was."""
@@ -177,7 +198,6 @@ class _Part:
     def begin(self, validator: str, file: RemoteFile) -> None:
         """Start over with the version that the validator names."""
         self._fresh = False
-        self._report(-self.received)
         self.received, self.validator, self._digests = 0, validator, _digests(file)
         with _disk(self._target):
             os.ftruncate(self._descriptor, 0)
@@ -221,7 +241,6 @@ class _Part:
         for digest in self._digests.values():
             digest.update(chunk)
         self.received += len(chunk)
-        self._report(len(chunk))
 
     def _read_state(self) -> str | None:
         """The validator of what lies here, if it is of the file that is wanted now."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from gasdet.data.remote.fetching import hashed
+from gasdet.data.remote.damage import damage_of
 from gasdet.data.remote.manifest import Manifest, read_manifest
 from gasdet.data.remote.store import is_unfinished, names_on_disk
 from gasdet.errors import DataError
@@ -21,10 +21,11 @@ class Finding:
     """Something that is not as it should be.
 
     Attributes:
-        trouble: ``missing``: a file that a reading takes is not here. ``short``: it has fewer bytes than it had. ``corrupt``:
-            it has others. ``extra``: a file that the source does not list. ``unfinished``: the rest of an interrupted
-            download. ``unreadable``: the manifest is. ``not downloaded``: nothing of the data set is here, or not all that
-            the entry takes was ever fetched.
+        trouble: ``missing``: a file that a reading takes is not here, or is a link that leads nowhere. ``short``: it has fewer
+            bytes than it had. ``corrupt``: it has others, or came without a length or a checksum and cannot be opened.
+            ``extra``: a file that the source does not list. ``unfinished``: the rest of an interrupted download.
+            ``unreadable``: the disk does not give it, or the manifest. ``not downloaded``: nothing of the data set is here,
+            or not all that the entry takes was ever fetched.
         file: Its path in the data set; empty where it is about the whole.
         message: What was found, in words.
     """
@@ -87,7 +88,7 @@ def verify_folder(
     if not wanted:
         findings.append(Finding("not downloaded", "", "no way of reading it was fetched to its end yet"))
     files = folder / "files"
-    there = list(names_on_disk(folder))
+    there = names_on_disk(folder)
     progress.start("verifying", sum(manifest.have[n].size for n in there if n in manifest.have), unit="bytes")
     present = 0
     try:
@@ -96,12 +97,15 @@ def verify_folder(
             if finding is not None:
                 findings.append(finding)
             if name in manifest.have:
-                present += (files / name).stat().st_size
+                present += _size(files / name)
                 progress.advance(manifest.have[name].size, int(finding is not None))
     finally:
         progress.finish()
     missing = sorted((wanted | set(manifest.have)) - set(there))
-    findings += [Finding("missing", name, "the file is gone") for name in missing]
+    findings += [
+        Finding("missing", name, "a folder is in its place" if (files / name).is_dir() else "the file is gone")
+        for name in missing
+    ]
     files_wanted = len(wanted or manifest.have)
     return Verified(
         folder, manifest.source, manifest.location, manifest.revision, files_wanted, present, tuple(findings)
@@ -114,18 +118,17 @@ def _look(path: Path, name: str, manifest: Manifest, *, quick: bool) -> Finding 
     if name not in manifest.files:
         return Finding("extra", name, "the source lists no such file")
     recorded = manifest.have.get(name)
-    if (
-        recorded is None
-    ):  # finished by a process that was killed before it could record it; the next download looks at it
+    if recorded is None:  # finished by a process that was killed before it could record it
         return Finding("unfinished", name, "never recorded as whole; the next download checks it")
-    size = path.stat().st_size
-    if size < recorded.size:
-        return Finding("short", name, f"{size:,} of {recorded.size:,} bytes")
-    if size > recorded.size:
-        return Finding("corrupt", name, f"{size:,} bytes instead of {recorded.size:,}")
-    if not quick and (found := hashed(path).sha256) != recorded.sha256:
-        return Finding("corrupt", name, f"sha256 {found[:12]}… instead of {recorded.sha256[:12]}…")
-    return None
+    damage = damage_of(path, recorded, quick=quick)
+    return None if damage is None else Finding(damage.kind, name, damage.message)
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
 
 
 def not_fetched(state: Verified, names: Iterable[str]) -> Verified:

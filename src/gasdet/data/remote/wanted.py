@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from gasdet.data.catalogue import CatalogueEntry
 from gasdet.data.remote.choosing import Choice, choose, enough, samples_in, selection_key
-from gasdet.data.remote.fetching import fits, hashed
+from gasdet.data.remote.damage import damage_of
+from gasdet.data.remote.fetching import fits, recorded_of
 from gasdet.data.remote.manifest import Manifest, read_manifest
 from gasdet.data.remote.places import identity_of
-from gasdet.data.remote.store import DatasetFolder, is_unfinished, names_on_disk
-from gasdet.progress import ProgressSink
+from gasdet.data.remote.store import DatasetFolder, is_unfinished, names_on_disk, remove_file
 
 
 @dataclass(slots=True)
@@ -41,8 +42,17 @@ class Wanted:
     held: list[tuple[int, int]] = field(default_factory=list)
 
     def size_of(self, names: Sequence[str]) -> int:
-        """Bytes of files, as far as the source says."""
-        return sum(self.manifest.files[name].size or 0 for name in names if name in self.manifest.files)
+        """Bytes of files: of those that are here as they are, of others as far as the source says."""
+        have, listed = self.manifest.have, self.manifest.files
+        return sum(
+            have[name].size if name in have else listed[name].size or 0
+            for name in names
+            if name in have or name in listed
+        )
+
+    def unsure(self) -> list[str]:
+        """Those of ``names`` that came without a length or a checksum: whether they are whole is not known."""
+        return [name for name in self.names if name in self.manifest.have and not self.manifest.have[name].sure]
 
     def look(self) -> None:
         """See what is here now."""
@@ -114,11 +124,14 @@ def recovered(folder: DatasetFolder, manifest: Manifest) -> Manifest:
     ]
     found = {}
     for name in lost:
-        fetched = hashed(folder.file(name))
-        if fits(fetched, manifest.files[name]):
+        try:
+            fetched = recorded_of(folder.file(name), manifest.files[name])
+        except OSError:  # a link that leads nowhere, a disk that fails
+            fetched = None
+        if fetched is not None and fits(fetched, manifest.files[name]):
             found[name] = fetched
         elif folder.writable:
-            folder.file(name).unlink(missing_ok=True)
+            remove_file(folder.file(name))
     if not found:
         return manifest
     if folder.writable:
@@ -130,23 +143,29 @@ def drop_damaged(one: Wanted) -> None:
     """Remove what has another size than was recorded: it counts as missing, and would stand in the way of what is fetched.
 
     Raises:
-        DataError: Another process uses the folder.
+        DataError: Another process uses the folder, or something in a file's place cannot be removed.
     """
-    wrong = [name for name in one.missing if name in one.manifest.have and one.folder.file(name).exists()]
+    wrong = [
+        name
+        for name in one.missing
+        if os.path.lexists(path := one.folder.file(name)) and (name in one.manifest.have or path.is_dir())
+    ]
     if wrong:
         one.manifest = one.folder.drop(wrong)
 
 
-def damaged(folder: DatasetFolder, manifest: Manifest, progress: ProgressSink) -> list[str]:
-    """The names of files that have another content than was recorded when they were fetched. Every file is read."""
+def damaged(folder: DatasetFolder, manifest: Manifest, advance: Callable[[int, int], None]) -> list[str]:
+    """The names of files that are not what was recorded when they were fetched. Every file is read.
+
+    Args:
+        folder: Of the data set.
+        manifest: Its manifest.
+        advance: Told of the bytes of each file, and of 1 where it is damaged.
+    """
     wrong = []
-    progress.start("verifying", sum(fetched.size for fetched in manifest.have.values()), unit="bytes")
-    try:
-        for name, recorded in sorted(manifest.have.items()):
-            path = folder.file(name)
-            is_wrong = path.exists() and (path.stat().st_size != recorded.size or hashed(path) != recorded)
-            wrong += [name] if is_wrong else []
-            progress.advance(recorded.size, int(is_wrong))
-    finally:
-        progress.finish()
+    for name, recorded in sorted(manifest.have.items()):
+        path = folder.file(name)
+        is_wrong = os.path.lexists(path) and damage_of(path, recorded) is not None
+        wrong += [name] if is_wrong else []
+        advance(recorded.size, int(is_wrong))
     return wrong

@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote, urlsplit
 
 from gasdet.data.addresses import VARIABLE, check_web_address, without_secrets
+from gasdet.data.names import archive_kind
 from gasdet.data.remote.files import MOST_FILES, Answer, Found, RemoteFile, Transient, checked_name
 from gasdet.data.remote.patience import RETRIED, Patience, retry_after
 from gasdet.data.remote.secrets import expanded, redacted, said
 from gasdet.errors import FetchError
+from gasdet.media import modality_of_name
 
 if TYPE_CHECKING:
     import aiohttp
@@ -25,6 +27,9 @@ _DEEPEST = 8
 _RANGE = re.compile(r"bytes (?:(\d+)-(\d+)|\*)/(\d+|\*)")
 _COMPRESSED = (".gz", ".tgz", ".bz2", ".xz", ".zst", ".zip")
 _AT_ONCE = 8
+_PAGE_HEAD = 64
+"""Bytes in which a page shows that it is one."""
+
 _HERE = ("localhost", "127.0.0.1", "::1")
 
 
@@ -186,7 +191,10 @@ class Web:
                 if match is None or match[1] is None:
                     raise Transient("it sends a part without saying which")
                 start, total = int(match[1]), None if match[3] == "*" else int(match[3])
-            yield Answer(start, total, _validator(answer.headers), "", answer.content.iter_chunked(_CHUNK))
+            chunks: AsyncIterator[bytes] = answer.content.iter_chunked(_CHUNK)
+            if start == 0 and _is_of_media(urlsplit(address).path):
+                chunks = _no_page(chunks, answer.headers.get("Content-Type", ""), shown)
+            yield Answer(start, total, _validator(answer.headers), "", chunks)
 
     def _check(self, answer: aiohttp.ClientResponse, address: str, shown: str) -> None:
         if answer.status in RETRIED:
@@ -289,6 +297,29 @@ def _validator(headers: Mapping[str, str]) -> str:
     """A strong ETag, else the date of the last change: what If-Range takes (RFC 9110, 13.1.5)."""
     tag = headers.get("ETag", "").strip()
     return tag if tag and not tag.startswith("W/") else headers.get("Last-Modified", "").strip()
+
+
+def _is_of_media(path: str) -> bool:
+    name = unquote(path.rpartition("/")[2])
+    return archive_kind(name) is not None or modality_of_name(name) is not None or name.lower().endswith(".parquet")
+
+
+async def _no_page(chunks: AsyncIterator[bytes], kind: str, shown: str) -> AsyncIterator[bytes]:
+    """The chunks of an archive, a table or a medium, unless they are a page for people: a login, or an apology with status 200.
+
+    Raises:
+        FetchError: They are.
+    """
+    head = b""
+    async for chunk in chunks:
+        if len(head) < _PAGE_HEAD:
+            head = (head + chunk).lstrip(b"\xef\xbb\xbf \t\r\n")[:_PAGE_HEAD]
+            is_html = kind.partition(";")[0].strip().lower() in ("text/html", "application/xhtml+xml")
+            if head.lower().startswith((b"<!doctype html", b"<html")) or (is_html and head.startswith(b"<")):
+                raise FetchError(
+                    f"{shown} sends a page to look at instead of the file; open it in a browser to see what it asks for"
+                )
+        yield chunk
 
 
 async def _nothing() -> AsyncIterator[bytes]:

@@ -11,10 +11,11 @@ from typing import Any
 from gasdet.data import Dataset
 from gasdet.data.listing import counted, is_archive_problem
 from gasdet.errors import UsageError
+from gasdet.inspection.checking.clips import near_clips
 from gasdet.inspection.checking.findings import KINDS, CheckReport, Finding
 from gasdet.inspection.checking.formats import contradiction
 from gasdet.inspection.checking.hamming import MAX_RADIUS
-from gasdet.inspection.checking.near import STEPS, Sets, near_clips, near_images, near_recordings
+from gasdet.inspection.checking.near import STEPS, Sets, near_images, near_recordings
 from gasdet.inspection.running import Inspection, inspect
 from gasdet.media import MediaLimits
 from gasdet.progress import ProgressSink, Silent

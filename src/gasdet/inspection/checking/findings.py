@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from gasdet.data.names import printable
 from gasdet.errors import UsageError
-from gasdet.evaluation.text import storable
 from gasdet.types import Sample
 
 
@@ -195,11 +195,11 @@ def sample_mapping(sample: Sample) -> dict[str, str]:
     """What tells a sample, as plain text."""
     return {
         "sample_id": sample.sample_id,
-        "dataset": storable(sample.dataset),
-        "member": storable(sample.member),
-        "split": storable(sample.split),
+        "dataset": printable(sample.dataset),
+        "member": printable(sample.member),
+        "split": printable(sample.split),
         "media_type": "" if sample.media_type is None else str(sample.media_type),
-        "generator": storable(sample.generator),
+        "generator": printable(sample.generator),
     }
 
 

@@ -73,11 +73,11 @@ def _sharing(values: npt.NDArray[np.uint16], off: int) -> Iterator[tuple[Positio
             begin, end = starts[partner], starts[partner.astype(np.int64) + 1]
             begin = places + 1 if not mask else begin
             counts = np.where((partner > ordered) | (not mask), end - begin, 0)
-            for left, right in _spread(counts, begin):
+            for left, right in spread(counts, begin):
                 yield order[left], order[right]
 
 
-def _spread(counts: Positions, begin: Positions) -> Iterator[tuple[Positions, Positions]]:
+def spread(counts: Positions, begin: Positions) -> Iterator[tuple[Positions, Positions]]:
     """Each place ``i`` with ``begin[i]``, ``begin[i] + 1``, ... ``begin[i] + counts[i] - 1``, in batches of bounded size."""
     sources = np.flatnonzero(counts)
     ends = np.cumsum(counts[sources])

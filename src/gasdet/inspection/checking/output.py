@@ -7,8 +7,8 @@ import io
 from pathlib import Path
 
 from gasdet.atomic_files import write_atomically
+from gasdet.data.names import printable
 from gasdet.errors import UsageError
-from gasdet.evaluation.text import storable
 from gasdet.inspection.checking.findings import CheckReport, sample_mapping
 
 COLUMNS = (
@@ -42,7 +42,7 @@ def write_csv(report: CheckReport, path: Path) -> None:
             "serious": "yes" if finding.kind in report.fail_on else "no",
             "finding": number,
             "reason": finding.reason,
-            "message": storable(finding.message),
+            "message": printable(finding.message),
         }
         distances = finding.distances or ("",) * len(finding.samples)
         for sample, distance in zip(finding.samples, distances, strict=True):
@@ -51,13 +51,17 @@ def write_csv(report: CheckReport, path: Path) -> None:
     write_atomically(path, lambda file: file.write(content))
 
 
-def check_place(path: Path) -> None:
-    """Refuse a place for the CSV file before hours of decoding, not after.
+def check_place(path: Path, what: str = "CSV file") -> None:
+    """Refuse a place for a file before hours of decoding, not after.
+
+    Args:
+        path: Where it is to be.
+        what: What the file is called.
 
     Raises:
         UsageError: It is a folder, or in a folder that does not exist.
     """
     if path.is_dir():
-        raise UsageError(f"The CSV file cannot be {path}: that is a folder; name a file in it.")
+        raise UsageError(f"The {what} cannot be {path}: that is a folder; name a file in it.")
     if not path.absolute().parent.is_dir():
-        raise UsageError(f"The CSV file {path} is to be in a folder that does not exist; make it first.")
+        raise UsageError(f"The {what} {path} is to be in a folder that does not exist; make it first.")
