@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
-from typing import Literal
 
 from gasdet.errors import ConfigError
 
-ModalityName = Literal["image", "video", "audio"]
 Number = int | float
 
 PROFILES: Mapping[str, Mapping[str, Mapping[str, Number]]] = {

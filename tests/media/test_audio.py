@@ -57,7 +57,7 @@ def test_mono_mean_and_resampling_equal_the_reference(rate: int, channels: int) 
 def test_division_into_blocks_changes_no_bit(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     data = make_recording(noise(60_000, 2), 44100, kind)
     whole = decode(data, WHOLE).array
-    monkeypatch.setattr(audio, "_BLOCK", 1000)
+    monkeypatch.setattr(audio, "BLOCK", 1000)
     assert np.array_equal(decode(data, WHOLE).array, whole)
 
 

@@ -16,8 +16,8 @@ from gasdet.reporting.audit_tables import audit_grids, conclusion, conclusions, 
 from gasdet.reporting.tables import to_plain
 
 
-def figure(auroc: float, low: float, high: float, verdict: str) -> dict[str, Any]:
-    return {"auroc": auroc, "low": low, "high": high, "verdict": verdict}
+def figure(auroc: float | None, low: float | None, high: float | None, verdict: str, **more: Any) -> dict[str, Any]:
+    return {"auroc": auroc, "low": low, "high": high, "verdict": verdict, "unseen": None, "lowered": False, **more}
 
 
 def number(name: str, told: dict[str, Any], **more: Any) -> dict[str, Any]:
@@ -59,7 +59,7 @@ def constant(name: str, missing: float) -> dict[str, Any]:
 
 
 def measurement(model: dict[str, Any], *properties: dict[str, Any]) -> dict[str, Any]:
-    counts = {"real": 20, "synthetic": 20, "real_groups": 20, "synthetic_groups": 12}
+    counts = {"real": 20, "synthetic": 20, "real_groups": 20, "synthetic_groups": 12, "near_copies": 0}
     return {
         "counts": counts,
         "worst": model["verdict"],
@@ -94,6 +94,7 @@ def audit(**more: Any) -> dict[str, Any]:
         "fingerprint": "0123456789abcdef" * 4,
         "seed": 0,
         "worst": "none",
+        "thresholds": {"weak": 0.55, "strong": 0.7, "fatal": 0.9},
         "left_out": {"image": {"synthetic": {"truncated": 3}}},
         "left_out_equalised": None,
         "modalities": {"image": {**section, "equalised": equalised}},
@@ -154,6 +155,44 @@ def test_the_report_has_a_ranking_and_a_plot_of_every_strong_property() -> None:
 
 def test_the_same_audit_gives_the_same_report() -> None:
     assert report_html(audit()) == report()
+
+
+def test_where_verdicts_begin_is_told_as_the_audit_has_it() -> None:
+    assert "weak from 0.55, strong from 0.70, fatal from 0.90, and only" in " ".join(Page(report()).text.split())
+    moved = report_html(audit(thresholds={"weak": 0.6, "fatal": 0.95}))
+    assert "weak from 0.60, fatal from 0.95, and only" in " ".join(Page(moved).text.split())
+    assert Page(moved).addresses[0] != Page(report()).addresses[0], "the lines in the ranking"
+
+
+def test_near_copies_are_told() -> None:
+    document = audit()
+    section = document["modalities"]["image"]["overall"]
+    for count, words in ((7, "7 samples are near copies of others"), (None, "Near copies of clips are not looked for")):
+        section["counts"]["near_copies"] = count
+        assert words in to_plain(audit_grids(document), 200)
+        assert words in Page(report_html(document)).text
+    section["counts"]["near_copies"] = 0
+    assert "ear copies" not in to_plain(audit_grids(document), 200)
+
+
+def test_what_is_known_by_heart_is_told() -> None:
+    model = figure(0.99, 0.95, 1.0, "undecided", unseen=0.52, lowered=True)
+    width = number("width", figure(0.9, 0.8, 0.95, "undecided", unseen=0.5, lowered=True))
+    document = audit()
+    document["modalities"]["image"]["overall"] = measurement(model, width)
+    document["modalities"]["image"]["equalised"] = None
+    told = conclusions(document)[0]
+    assert told.startswith(
+        "image: undecided; all properties together reach AUROC 0.990 (0.950..1.000), but 0.520 on sizes"
+    )
+    assert "give them a common group" in told
+    line = "Not shown on sizes and lengths that were not seen (those of one size held out together): width."
+    assert line in to_plain(audit_grids(document), 200)
+    assert line in Page(report_html(document)).text
+    quality = number("quality", figure(0.9, 0.8, 0.95, "strong"))
+    both = measurement(model | {"verdict": "weak"}, quality, width)
+    assert conclusion(both).startswith("a weak shortcut; all properties together reach AUROC 0.990")
+    assert conclusion(both).endswith("quality alone is a strong shortcut.")
 
 
 def test_names_are_shown_and_not_interpreted() -> None:
@@ -236,7 +275,7 @@ def test_data_sets_stand_below_each_other() -> None:
         (WIDE, [], "undecided; all properties together reach AUROC 0.520 (0.500..0.750): so few samples neither"),
         (WIDE, [number("width", figure(0.7, 0.6, 0.8, "weak"))], "but width alone is a weak shortcut"),
         (NOTHING, [number("width", figure(0.7, 0.6, 0.8, "weak"))], "but width alone is a weak shortcut"),
-        ({"auroc": None, "low": None, "high": None, "verdict": "undecided"}, [], "too few groups"),
+        (figure(None, None, None, "undecided"), [], "too few groups"),
     ],
 )
 def test_conclusions(model: dict[str, Any], properties: list[dict[str, Any]], words: str) -> None:
@@ -244,7 +283,7 @@ def test_conclusions(model: dict[str, Any], properties: list[dict[str, Any]], wo
 
 
 def test_too_few_groups_are_shown_without_figures() -> None:
-    undecided = {"auroc": None, "low": None, "high": None, "verdict": "undecided"}
+    undecided = figure(None, None, None, "undecided")
     document = audit()
     section = measurement(undecided, number("width", undecided)) | {"noise": None}
     document["modalities"]["image"] = {"overall": section, "datasets": {}, "one_class": {}, "equalised": None}

@@ -27,10 +27,10 @@ from gasdet.types import Modality, Preprocessing, Reason
 QUALITY = "HQ"
 """soxr's quality: 20-bit precision, linear phase."""
 
-_BLOCK = 1 << 18
+BLOCK = 1 << 18
 """Samples (over all channels) that are decoded at once."""
 
-_MISSING_SAMPLES = 2304
+MISSING_SAMPLES = 2304
 """Samples by which a file may be shorter than its header says: two MP3 frames, as much as encoders miscount."""
 
 
@@ -56,7 +56,7 @@ def decode_audio(source: Path | bytes, preprocessing: Preprocessing, limits: Med
         sound = open_recording(file)
         if sound is not None:
             with sound:
-                blocks = read_blocks(sound, file, size, _BLOCK)
+                blocks = read_blocks(sound, file, size, BLOCK)
                 track = _Track(_soundfile_name(), sound.samplerate, blocks, stated_frames(sound))
                 return _decode(track, preprocessing, limits)
         with opened(file, Modality.AUDIO) as container:
@@ -81,7 +81,7 @@ def decode_samples(
     Raises:
         MediaError: With the reason.
     """
-    blocks = (samples[start : start + _BLOCK] for start in range(0, len(samples), _BLOCK))
+    blocks = (samples[start : start + BLOCK] for start in range(0, len(samples), BLOCK))
     return _decode(_Track(decoder, rate, blocks), preprocessing, limits)
 
 
@@ -95,7 +95,7 @@ def _decode(track: _Track, preprocessing: Preprocessing, limits: MediaLimits) ->
         mixer.add(block)
     if mixer.read == 0:
         raise MediaError(Reason.NO_SAMPLES, "The recording holds no samples.")
-    if mixer.read < track.stated - _MISSING_SAMPLES:
+    if mixer.read < track.stated - MISSING_SAMPLES:
         raise MediaError(
             Reason.TRUNCATED,
             f"The recording ends after {mixer.read / track.rate:.2f} s; its header says {track.stated / track.rate:.2f} s.",

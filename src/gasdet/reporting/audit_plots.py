@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
 
 from gasdet.reporting.heatmap import REAL_COLOUR, SYNTHETIC_COLOUR
+from gasdet.reporting.words import shortened
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -17,9 +18,6 @@ if TYPE_CHECKING:
 
 COLOURS = tuple("#" + "".join(f"{part:02x}" for part in colour) for colour in (REAL_COLOUR, SYNTHETIC_COLOUR))
 """Of real and of synthetic samples."""
-
-THRESHOLDS = {0.55: "weak", 0.70: "strong", 0.90: "fatal"}
-"""Where verdicts begin, as the ranking shows them."""
 
 _INK, _GREY = "#222222", "#8a8a8a"
 _WIDTH = 11.0
@@ -48,13 +46,19 @@ _STYLE: dict[str, Any] = {
 }
 
 
-def ranking(model: Mapping[str, Any], properties: Sequence[Mapping[str, Any]], after: Mapping[str, Any] | None) -> str:
+def ranking(
+    model: Mapping[str, Any],
+    properties: Sequence[Mapping[str, Any]],
+    after: Mapping[str, Any] | None,
+    thresholds: Mapping[str, float],
+) -> str:
     """AUROCs with their intervals, one line a property below the model's; what is left after equalisation as open circles.
 
     Args:
         model: The model's figure.
         properties: Those to show, in this order.
         after: The equalised data's measurement, or None.
+        thresholds: Where verdicts begin, by their names.
     """
     left = {} if after is None else {p["name"]: p for p in after["properties"]}
     rows = [("all together (model)", model, None if after is None else after["model"])]
@@ -62,14 +66,14 @@ def ranking(model: Mapping[str, Any], properties: Sequence[Mapping[str, Any]], a
     with _drawing(_WIDTH, 1.1 + 0.24 * len(rows)) as (figure, out):
         axes = figure.add_subplot()
         axes.axvline(0.5, color=_GREY, linewidth=1)
-        for value, word in THRESHOLDS.items():
+        for word, value in thresholds.items():
             axes.axvline(value, color=_GREY, linewidth=0.8, linestyle=":")
             axes.text(value, 1.005, f" {word}", transform=axes.get_xaxis_transform(), color=_GREY, fontsize=8)
         for place, (_, before, rest) in enumerate(rows):
             _interval(axes, place - (0.15 if rest else 0), before, filled=True)
             if rest:
                 _interval(axes, place + 0.15, rest, filled=False)
-        axes.set_yticks(range(len(rows)), [_label(name) for name, _, _ in rows])
+        axes.set_yticks(range(len(rows)), [shortened(name, _LONGEST) for name, _, _ in rows])
         axes.set_ylim(len(rows) - 0.4, -0.6)
         axes.set_xlim(0.48, 1.015)
         axes.set_xlabel("AUROC, with its 95 % interval")
@@ -125,7 +129,7 @@ def _numbers(axes: Axes, entry: Mapping[str, Any], told: Mapping[str, Any]) -> N
 
 
 def _values(axes: Axes, told: Mapping[str, Any]) -> None:
-    names = [_label(value) for value in told["values"]]
+    names = [shortened(value, _LONGEST) for value in told["values"]]
     counts = [list(told["real"]), list(told["synthetic"])]
     for word, extra in (("(others)", told["others"]), ("(none)", told["missing"])):
         if any(extra):
@@ -168,11 +172,6 @@ def _meanings(shown: Sequence[Mapping[str, Any]], equalised: bool) -> list[Line2
 
 def _by_class(counts: Sequence[int]) -> list[tuple[str, int]]:
     return list(zip(("real", "synthetic"), counts, strict=True))
-
-
-def _label(text: str) -> str:
-    shown = text if text.isprintable() else text.encode("unicode_escape", "surrogatepass").decode("ascii")
-    return shown if len(shown) <= _LONGEST else f"{shown[: _LONGEST - 8]}..{shown[-6:]}"
 
 
 @contextmanager

@@ -11,14 +11,18 @@ from gasdet.reporting.audit_plots import property_plot, ranking
 from gasdet.reporting.audit_tables import (
     SHORTCUTS,
     VERDICTS,
+    best_property,
     conclusion,
+    copies_told,
     interval,
     left_out_lines,
     number,
-    typical,
+    ranked_datasets,
+    same_in_all,
     typical_of_both,
     verdict_word,
 )
+from gasdet.reporting.words import printable
 
 RANKED = 15
 """Properties in the ranking's plot; those that are a shortcut are all there."""
@@ -43,11 +47,12 @@ td:first-child { white-space: nowrap; overflow-wrap: normal; font-weight: 600; }
 .v { white-space: nowrap; padding: 0 .4rem; border-radius: .6rem; background: #eee; }
 .v-weak { background: #fbe7b5; } .v-strong { background: #f3b49b; } .v-fatal { background: #b2182b; color: #fff; }
 """
-_METHOD = """<h2>How to read this</h2>
+_METHOD = """\
+<h2>How to read this</h2>
 <p>An AUROC of 0.5 is chance; 1 tells every real sample from every synthetic one. Each figure is of samples that had no part in
 how the property is read (five folds, groups kept whole), so that it is 0.5 on average where a property says nothing. The model
 is gradient-boosted trees on all properties: what it reaches, a detector can reach without looking at the content. A word for
-a shortcut goes by the lower bound of the 95&nbsp;% interval: weak from 0.55, strong from 0.70, fatal from 0.90, and only where
+a shortcut goes by the lower bound of the 95&nbsp;% interval: {begin}, and only where
 the figure is above what the best property reaches by chance. "No shortcut" stands where the upper bound excludes a strong one;
 where there are too few samples to exclude it, "undecided".</p>"""
 
@@ -56,10 +61,10 @@ def report_html(audit: Mapping[str, Any]) -> str:
     """The report of an audit, from what ``gasdet data audit --json`` prints."""
     parts = [_head(audit)]
     for modality, section in audit["modalities"].items():
-        parts += _section(modality, section)
-    parts.append(_METHOD)
+        parts += _section(modality, section, audit["thresholds"])
+    parts.append(_method(audit["thresholds"]))
     body = "\n".join(parts)
-    title = escape(_shown(f"Audit of {audit['data']}"))
+    title = escape(printable(f"Audit of {audit['data']}"))
     return (
         f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{title}</title>\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
@@ -87,7 +92,11 @@ def _head(audit: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _section(modality: str, section: Mapping[str, Any]) -> list[str]:
+def _method(thresholds: Mapping[str, float]) -> str:
+    return _METHOD.format(begin=", ".join(f"{word} from {value:.2f}" for word, value in thresholds.items()))
+
+
+def _section(modality: str, section: Mapping[str, Any], thresholds: Mapping[str, float]) -> list[str]:
     overall = section["overall"]
     after = section["equalised"]["overall"] if section["equalised"] else None
     counts = overall["counts"]
@@ -99,12 +108,16 @@ def _section(modality: str, section: Mapping[str, Any]) -> list[str]:
     varying = [p for p in overall["properties"] if not p["constant"]]
     if overall["model"]["auroc"] is not None:
         shown = [p for i, p in enumerate(varying) if i < RANKED or p["verdict"] in SHORTCUTS]
-        parts.append(_image(ranking(overall["model"], shown, after), "AUROC of the model and of each property"))
+        parts.append(
+            _image(ranking(overall["model"], shown, after, thresholds), "AUROC of the model and of each property")
+        )
         chance = number(overall["noise"])
         parts.append(f'<p class="note">The best of these properties reaches {chance} by chance, once in 20 times.</p>')
     parts.append(_properties(overall, varying, after))
     parts += _plots(varying, after)
-    parts.append(_constant(overall["properties"]))
+    parts += [
+        f'<p class="note">{_text(line)}</p>' for line in (*copies_told(overall), *same_in_all(overall["properties"]))
+    ]
     if section["datasets"]:
         parts.append(_datasets(section))
     return parts
@@ -122,7 +135,7 @@ def _properties(
         rows[0] += [_auroc(after["model"]), _badge(after["model"])]
     rows[0].append("")
     for p in varying:
-        name = f'<span title="{escape(_shown(p["meaning"]))}">{_text(p["name"])}</span>'
+        name = f'<span title="{escape(printable(p["meaning"]))}">{_text(p["name"])}</span>'
         row = [name, _auroc(p), _badge(p), *map(_text, typical_of_both(p))]
         if after is not None:
             row += [_auroc(left[p["name"]]), _badge(left[p["name"]])]
@@ -147,32 +160,19 @@ def _plots(varying: Sequence[Mapping[str, Any]], after: Mapping[str, Any] | None
     return parts
 
 
-def _constant(properties: Sequence[Mapping[str, Any]]) -> str:
-    same = [f"{p['name']} ({typical(p, 'real')})" for p in properties if p["constant"] and p["real"]["missing"] < 1]
-    absent = [p["name"] for p in properties if p["constant"] and p["real"]["missing"] == 1]
-    lines = []
-    if same:
-        lines.append(f'<p class="note">The same in all samples: {_text(", ".join(same))}.</p>')
-    if absent:
-        lines.append(f'<p class="note">In no sample: {_text(", ".join(absent))}.</p>')
-    return "\n".join(lines)
-
-
 def _datasets(section: Mapping[str, Any]) -> str:
     after = section["equalised"]["datasets"] if section["equalised"] else None
     heads = ["dataset", "real", "synthetic", "AUROC of all properties", "verdict"]
     heads += ["AUROC equalised", "verdict equalised"] if after is not None else []
     heads.append("best property")
     rows = []
-    found = section["datasets"].items()
-    for name, one in sorted(found, key=lambda pair: (-(pair[1]["model"]["auroc"] or 0.0), pair[0])):
+    for name, one in ranked_datasets(section):
         row = [_text(name), f"{one['counts']['real']:,}", f"{one['counts']['synthetic']:,}"]
         row += [_auroc(one["model"]), _badge(one["model"])]
         if after is not None:
             row += [_auroc(after[name]["model"]), _badge(after[name]["model"])] if name in after else ["-", "-"]
-        best = one["properties"][0]
-        told = best["auroc"] is not None and not best["constant"]
-        row.append(f"{_text(best['name'])} {number(best['auroc'])} {_badge(best)}" if told else "")
+        best = best_property(one)
+        row.append(f"{_text(best['name'])} {number(best['auroc'])} {_badge(best)}" if best else "")
         rows.append(row)
     table = _table("Each data set by itself.", heads, rows)
     if section["one_class"]:
@@ -208,13 +208,8 @@ def _badge(figure: Mapping[str, Any]) -> str:
 
 def _image(svg: str, alt: str) -> str:
     data = base64.b64encode(svg.encode("utf-8")).decode("ascii")
-    return f'<img alt="{escape(_shown(alt))}" src="data:image/svg+xml;base64,{data}">'
+    return f'<img alt="{escape(printable(alt))}" src="data:image/svg+xml;base64,{data}">'
 
 
 def _text(text: str) -> str:
-    return escape(_shown(text))
-
-
-def _shown(text: str) -> str:
-    """Text without control characters and undecodable bytes."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
+    return escape(printable(text))

@@ -7,6 +7,7 @@ from itertools import zip_longest
 from typing import Any
 
 from gasdet.reporting.grid import Column, Grid
+from gasdet.reporting.words import shortened
 
 MAX_ROWS = 12
 VERDICTS = {
@@ -23,7 +24,7 @@ TOO_FEW = "too few groups"
 
 SHORTCUTS = ("weak", "strong", "fatal")
 _MANY = 0.005
-_TYPICAL = 16
+_TYPICAL, _NAME = 16, 28
 
 
 def audit_grids(audit: Mapping[str, Any], *, full: bool = False) -> list[Grid]:
@@ -70,15 +71,43 @@ def conclusion(measured: Mapping[str, Any]) -> str:
             f"a common group or pair.{f' {alone}.' if alone else ''}"
         )
     reached = f"AUROC {number(model['auroc'])} ({interval(model)})"
-    if model["verdict"] in ("none", "undecided") and alone:
+    if model["verdict"] in ("none", "undecided") and alone and not model["lowered"]:
         return f"all properties together reach {reached}, but {alone}."
     if model["verdict"] == "none":
         some = [p["name"] for p in measured["properties"] if p["verdict"] == "undecided"]
         more = f" So few samples do not exclude a strong one by {', '.join(some)} alone." if some else ""
         return f"no shortcut was found; all properties together reach {reached}.{more}"
+    if model["lowered"]:
+        return f"{_by_heart(model, reached)}{f' {alone}.' if alone else ''}"
     if model["verdict"] == "undecided":
         return f"undecided; all properties together reach {reached}: so few samples neither show nor exclude a strong shortcut."
     return f"a detector that never looks at the content could reach {reached}: a {model['verdict']} shortcut."
+
+
+def _by_heart(model: Mapping[str, Any], reached: str) -> str:
+    """Of a model that hardly knows sizes and lengths that it did not see: what that means, and what decides."""
+    shown = "undecided" if model["verdict"] == "undecided" else f"a {model['verdict']} shortcut"
+    return (
+        f"{shown}; all properties together reach {reached}, but {number(model['unseen'])} on sizes and lengths that were not "
+        "seen. Frames or copies of one source are known by their size: give them a common group. Where they are independent, "
+        "and a class has these sizes and no others, it is a shortcut: give each sample a group of its own, and audit again."
+    )
+
+
+def copies_told(measured: Mapping[str, Any]) -> list[str]:
+    """What was done about near copies and about sizes that recur, a line each."""
+    lines = []
+    copies = measured["counts"]["near_copies"]
+    if copies is None:
+        lines.append("Near copies of clips are not looked for: gasdet data check finds them; give them a common group.")
+    elif copies:
+        lines.append(f"{copies:,} samples are near copies of others, and kept together with them.")
+    names = [p["name"] for p in measured["properties"] if p["lowered"]]
+    if names:
+        lines.append(
+            f"Not shown on sizes and lengths that were not seen (those of one size held out together): {', '.join(names)}."
+        )
+    return lines
 
 
 def left_out_lines(left_out: Mapping[str, Any], when: str) -> list[str]:
@@ -146,14 +175,10 @@ def _notes(
         notes.append("left: the AUROC once both classes are equalised.")
     if overall["noise"] is not None:
         notes.append(f"The best of these properties reaches {number(overall['noise'])} by chance, once in 20 times.")
+    notes += copies_told(overall)
     if hidden:
         notes.append(f"{hidden} more separate less (--full shows them).")
-    present = [f"{p['name']} ({typical(p, 'real')})" for p in same if p["real"]["missing"] < 1]
-    absent = [p["name"] for p in same if p["real"]["missing"] == 1]
-    if present:
-        notes.append(f"The same in all samples: {', '.join(present)}.")
-    if absent:
-        notes.append(f"In no sample: {', '.join(absent)}.")
+    notes += same_in_all(same)
     advice: dict[str, list[str]] = {}
     for entry in shown:
         if entry["verdict"] in SHORTCUTS:
@@ -166,15 +191,14 @@ def _notes(
 
 def _datasets(modality: str, section: Mapping[str, Any], full: bool) -> Grid:
     after = section["equalised"]["datasets"] if section["equalised"] else None
-    found = sorted(section["datasets"].items(), key=lambda pair: (-(pair[1]["model"]["auroc"] or 0.0), pair[0]))
+    found = ranked_datasets(section)
     rows = []
     for name, measured in found if full else found[:MAX_ROWS]:
         counts = measured["counts"]
         rest = after[name]["model"] if after and name in after else None
-        best = measured["properties"][0]
-        alone = best["auroc"] is not None and not best["constant"]
-        told = f"{best['name']} {number(best['auroc'])}" if alone else "-"
-        figures = _row(_short(name), measured["model"], rest, told)
+        best = best_property(measured)
+        told = f"{best['name']} {number(best['auroc'])}" if best else "-"
+        figures = _row(shortened(name, _NAME), measured["model"], rest, told)
         cells = [figures[0], f"{counts['real']:,}", f"{counts['synthetic']:,}", *figures[1:]]
         if after is not None and rest is None:
             cells.insert(6, "-")
@@ -195,6 +219,26 @@ def _datasets(modality: str, section: Mapping[str, Any], full: bool) -> Grid:
     return Grid(f"{modality}: data sets, all properties together", columns, tuple(rows), tuple(notes))
 
 
+def same_in_all(properties: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Of these properties, those that have one value in all samples, and those that none has; a line each."""
+    constant = [p for p in properties if p["constant"]]
+    present = [f"{p['name']} ({typical(p, 'real')})" for p in constant if p["real"]["missing"] < 1]
+    absent = [p["name"] for p in constant if p["real"]["missing"] == 1]
+    told = (("The same in all samples", present), ("In no sample", absent))
+    return [f"{words}: {', '.join(names)}." for words, names in told if names]
+
+
+def ranked_datasets(section: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
+    """Data sets with both classes, the one whose model reaches most first."""
+    return sorted(section["datasets"].items(), key=lambda pair: (-(pair[1]["model"]["auroc"] or 0.0), pair[0]))
+
+
+def best_property(measured: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The best separating one; None where nothing was measured or nothing differs."""
+    best: Mapping[str, Any] = measured["properties"][0]
+    return best if best["auroc"] is not None and not best["constant"] else None
+
+
 def typical(entry: Mapping[str, Any], name: str, *, unit: bool = True) -> str:
     """What a class mostly is like: a median, or the most frequent value with its share; short enough for a column."""
     about = entry[name]
@@ -208,7 +252,7 @@ def typical(entry: Mapping[str, Any], name: str, *, unit: bool = True) -> str:
     if about["value"] is None:
         return "none"
     share = f" {about['share']:.0%}" if about["share"] < 1 else ""
-    return f"{_short(about['value'], _TYPICAL)}{share}{missing}"
+    return f"{shortened(about['value'], _TYPICAL)}{share}{missing}"
 
 
 def typical_of_both(entry: Mapping[str, Any], *, unit: bool = True) -> tuple[str, str]:
@@ -216,14 +260,14 @@ def typical_of_both(entry: Mapping[str, Any], *, unit: bool = True) -> tuple[str
     both = ("real", "synthetic")
     shown = [typical(entry, name, unit=unit) for name in both]
     values = [entry[name].get("value") or "" for name in both]
-    if values[0] == values[1] or _short(values[0], _TYPICAL) != _short(values[1], _TYPICAL):
+    if values[0] == values[1] or shortened(values[0], _TYPICAL) != shortened(values[1], _TYPICAL):
         return shown[0], shown[1]
     differ = next(i for i, (one, other) in enumerate(zip_longest(*values)) if one != other)
     start = max(values[0].rfind(" ", 0, differ) + 1, differ - _TYPICAL // 2)
     for place, value in enumerate(values):
         rest = value[start:]
         part = f"{'..' if start else ''}{rest if len(rest) <= _TYPICAL - 4 else f'{rest[: _TYPICAL - 4]}..'}"
-        shown[place] = shown[place].replace(_short(value, _TYPICAL), _short(part, _TYPICAL), 1)
+        shown[place] = shown[place].replace(shortened(value, _TYPICAL), shortened(part, _TYPICAL), 1)
     return shown[0], shown[1]
 
 
@@ -246,8 +290,3 @@ def _row(name: str, entry: Mapping[str, Any], left: Mapping[str, Any] | None, *r
     """A name, its figure, what equalisation leaves of it where that is known, and more."""
     after = (number(left["auroc"]),) if left else ()
     return name, number(entry["auroc"]), interval(entry), verdict_word(entry), *after, *rest
-
-
-def _short(text: str, most: int = 28) -> str:
-    text = text if text.isprintable() else text.encode("unicode_escape").decode("ascii")
-    return text if len(text) <= most else f"{text[: most - 8]}..{text[-6:]}"

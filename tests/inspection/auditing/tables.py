@@ -22,7 +22,7 @@ def sample(index: int, label: int, group: object = None, dataset: str = "data", 
         locator=Locator("file", f"/nowhere/{index}.png"),
         modality=Modality.IMAGE,
         media_type=MediaType.SYNTHETIC if label else MediaType.REAL,
-        group=f"{index}" if group is None else f"g{group}",
+        group=f"{index:032x}" if group is None else f"g{group}",
         pair=pair,
     )
 
@@ -34,6 +34,7 @@ def table(
     groups: Sequence[object] | None = None,
     pairs: Sequence[str] | None = None,
     contents: Sequence[bytes] | None = None,
+    prints: Sequence[bytes] | None = None,
     order: Sequence[int] | None = None,
 ) -> PropertyTable:
     """Columns of bool are flags, of str categories, others numbers; None is missing. ``order``: how rows are added."""
@@ -45,5 +46,5 @@ def table(
     for row in range(len(labels)) if order is None else order:
         own = sample(row, labels[row], None if groups is None else groups[row], pair=pairs[row] if pairs else "")
         properties = {name: values[row] for name, values in columns.items()}
-        builder.add(own, properties, contents[row] if contents else None)
+        builder.add(own, properties, contents[row] if contents else None, prints[row] if prints else b"")
     return builder.table()

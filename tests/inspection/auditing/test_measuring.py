@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from gasdet.inspection.auditing import Verdict, measure, verdict_of
+from gasdet.inspection.auditing import THRESHOLDS, Verdict, measure, verdict_of
 
 from .tables import table
 
@@ -115,7 +117,7 @@ def test_exact_copies_stay_together() -> None:
     assert found.model.auroc is not None
     assert found.model.auroc < 0.65
     assert not found.worst.reaches(Verdict.WEAK)
-    assert found.counts == {"real": 250, "real_groups": 250, "synthetic": 250, "synthetic_groups": 50}
+    assert found.counts == {"real": 250, "real_groups": 250, "synthetic": 250, "synthetic_groups": 50, "near_copies": 0}
 
 
 def test_chance_is_not_called_worse_than_chance() -> None:
@@ -171,7 +173,7 @@ def test_too_few_groups_are_not_measured() -> None:
     found = measure(table([0, 1] * 30, {"x": list(range(60))}, groups=[i % 9 for i in range(60)]))
     assert found.worst is Verdict.UNDECIDED
     assert found.model.auroc is None
-    assert found.counts == {"real": 30, "real_groups": 9, "synthetic": 30, "synthetic_groups": 9}
+    assert found.counts == {"real": 30, "real_groups": 9, "synthetic": 30, "synthetic_groups": 9, "near_copies": 0}
     assert found.properties[0].typical["real"]["median"] == 29.0
 
 
@@ -186,6 +188,17 @@ def test_the_verdict_goes_by_the_lower_bound_and_by_chance() -> None:
     assert Verdict.FATAL.reaches(Verdict.STRONG)
     assert not Verdict.NONE.reaches(Verdict.WEAK)
     assert not Verdict.UNDECIDED.reaches(Verdict.WEAK)
+
+
+def test_the_verdicts_of_the_docs_are_those_of_the_code() -> None:
+    text = (Path(__file__).parents[3] / "docs" / "audit.md").read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| (weak|strong|fatal) \| (\d\.\d\d) or more \|", text, re.MULTILINE))
+    assert rows == {str(verdict): f"{value:.2f}" for verdict, value in THRESHOLDS.items()}
+    for verdict, value in THRESHOLDS.items():
+        assert verdict_of(1.0, value, 1.0) is verdict
+        assert verdict_of(1.0, value - 1e-9, 1.0) is not verdict
+    assert f"below {THRESHOLDS[Verdict.WEAK]:.2f}, or the AUROC" in text
+    assert text.count(f"the upper bound is {THRESHOLDS[Verdict.STRONG]:.2f} or more") == 1
 
 
 def test_distributions_count_every_sample_once() -> None:

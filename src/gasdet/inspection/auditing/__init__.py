@@ -7,13 +7,11 @@ from gasdet.inspection.auditing.collecting import Collected, collect
 from gasdet.inspection.auditing.grouping import together
 from gasdet.inspection.auditing.measuring import Figure, Measurement, PropertyResult, measure
 from gasdet.inspection.auditing.table import Column, PropertyTable, TableBuilder
-from gasdet.inspection.auditing.verdicts import FATAL, STRONG, WEAK, Verdict, verdict_of
+from gasdet.inspection.auditing.verdicts import THRESHOLDS, Verdict, verdict_of
 
 __all__ = [
     "CLASSES",
-    "FATAL",
-    "STRONG",
-    "WEAK",
+    "THRESHOLDS",
     "Audit",
     "Collected",
     "Column",

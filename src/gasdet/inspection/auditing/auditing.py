@@ -12,7 +12,7 @@ import numpy as np
 from gasdet.inspection.auditing.collecting import Collected
 from gasdet.inspection.auditing.measuring import Measurement, measure
 from gasdet.inspection.auditing.table import PropertyTable
-from gasdet.inspection.auditing.verdicts import Verdict
+from gasdet.inspection.auditing.verdicts import THRESHOLDS, Verdict
 from gasdet.progress import ProgressSink, Silent
 from gasdet.types import Modality
 
@@ -81,6 +81,7 @@ class Audit:
         return {
             **self.about,
             "worst": str(self.worst),
+            "thresholds": {str(verdict): value for verdict, value in THRESHOLDS.items()},
             "left_out": left_out[0],
             "left_out_equalised": left_out[1] if len(left_out) > 1 else None,
             "modalities": modalities,

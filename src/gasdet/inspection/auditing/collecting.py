@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from gasdet.inspection.auditing.probe import CONTENT, PROBE
+from gasdet.inspection.auditing.probe import CONTENT, PRINT, PROBE
 from gasdet.inspection.auditing.table import PropertyTable, TableBuilder
 from gasdet.inspection.running import inspect
 from gasdet.media.properties import PROPERTIES
@@ -89,6 +89,7 @@ def collect(
             continue
         if sample.modality not in builders:
             builders[sample.modality] = TableBuilder(sample.modality, PROPERTIES[sample.modality])
-        builders[sample.modality].add(sample, inspection.facts, inspection.facts.get(CONTENT))
+        facts = inspection.facts
+        builders[sample.modality].add(sample, facts, facts.get(CONTENT), facts.get(PRINT, b""))
     collected.tables = {modality: builder.table() for modality, builder in builders.items()}
     return collected

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 from gasdet.inspection.auditing.describing import distribution, typical
 from gasdet.inspection.auditing.folds import frame_of
 from gasdet.inspection.auditing.model import held_out_scores
+from gasdet.inspection.auditing.recurring import OF_SIZE, tied_by_source
 from gasdet.inspection.auditing.separation import Reading, Separation, read, scores, separate
 from gasdet.inspection.auditing.table import Column, FloatArray, PropertyTable
 from gasdet.inspection.auditing.uncertainty import below_chance, held_out_auroc, intervals, noise
@@ -19,19 +21,37 @@ from gasdet.media.properties import PropertySpec
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """A held-out AUROC, at least 0.5, with its 95 % interval and verdict; None where there are too few groups."""
+    """A held-out AUROC, at least 0.5, with its 95 % interval and verdict; None where there are too few groups.
+
+    ``unseen`` is the AUROC where samples of one size and length are held out together; None where that was not measured.
+    ``lowered`` says that the verdict is lower for it.
+    """
 
     auroc: float | None
     low: float | None
     high: float | None
     verdict: Verdict
+    unseen: float | None = None
+    lowered: bool = False
 
     def to_mapping(self) -> dict[str, Any]:
         """As JSON has it."""
-        return {"auroc": self.auroc, "low": self.low, "high": self.high, "verdict": str(self.verdict)}
+        return {
+            "auroc": self.auroc,
+            "low": self.low,
+            "high": self.high,
+            "verdict": str(self.verdict),
+            "unseen": self.unseen,
+            "lowered": self.lowered,
+        }
 
 
 UNDECIDED = Figure(None, None, None, Verdict.UNDECIDED)
+NOTHING = Figure(0.5, 0.5, 0.5, Verdict.NONE)
+
+LEARNED_BY_HEART = 0.1
+"""A figure that is lower by more where samples of one size and length are held out together is not shown by these data: it
+may be known which source has which size, and nothing of other sources."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +104,8 @@ class Measurement:
     """The audit of one set of samples.
 
     Attributes:
-        counts: ``real``, ``synthetic``, ``real_groups``, ``synthetic_groups``.
+        counts: ``real``, ``synthetic``, ``real_groups``, ``synthetic_groups``, ``near_copies`` (how many samples have one;
+            None where they were not looked for).
         model: What all properties together reach.
         below_chance: The model's AUROC as it is where its whole interval lies below chance: samples that belong together are
             in different folds, and what the model reaches is not known. None elsewhere.
@@ -92,7 +113,7 @@ class Measurement:
         properties: The best separating first.
     """
 
-    counts: dict[str, int]
+    counts: dict[str, int | None]
     model: Figure
     below_chance: float | None
     noise: float | None
@@ -116,18 +137,50 @@ class Measurement:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class _Figures:
+    """What is measured over one way to keep samples together: figures and ways by name, of properties that differ."""
+
+    model: Figure
+    below_chance: float | None
+    noise: float
+    own: dict[str, tuple[Figure, str]]
+
+    @property
+    def any_shortcut(self) -> bool:
+        return any(figure.verdict.reaches(Verdict.WEAK) for figure in (self.model, *(f for f, _ in self.own.values())))
+
+
 def measure(table: PropertyTable, *, seed: int = 0) -> Measurement:
     """Audit labelled samples of one modality. The same samples and seed give the same figures, in any order."""
     labels = table.labels
-    groups = table.groups
-    counts = {}
+    counts: dict[str, int | None] = {}
     for label, name in enumerate(("real", "synthetic")):
         counts[name] = int((labels == label).sum())
-        counts[f"{name}_groups"] = len({g for g, own in zip(groups, labels, strict=True) if own == label})
-    frame = frame_of(labels, groups, seed=seed)
-    if frame is None:
+        counts[f"{name}_groups"] = len({g for g, own in zip(table.groups, labels, strict=True) if own == label})
+    counts["near_copies"] = None if table.near is None else sum(table.near)
+    found = _figures(table, table.groups, seed)
+    if found is None:
         results = [_result(column, table, UNDECIDED, "") for column in table.columns]
         return Measurement(counts, UNDECIDED, None, None, tuple(results))
+    tied = tied_by_source(table) if found.any_shortcut else None
+    unseen = None if tied is None else _figures(table, tied, seed)
+    if unseen is not None:
+        own = {
+            name: (_on_unseen(figure, unseen.own[name][0], of_size=name in OF_SIZE), way)
+            for name, (figure, way) in found.own.items()
+        }
+        found = replace(found, model=_on_unseen(found.model, unseen.model), own=own)
+    results = [_result(column, table, *found.own.get(column.spec.name, (NOTHING, ""))) for column in table.columns]
+    results.sort(key=lambda result: (result.constant, *_rank(result.figure)))  # of equals as in the table
+    return Measurement(counts, found.model, found.below_chance, found.noise, tuple(results))
+
+
+def _figures(table: PropertyTable, groups: Sequence[str], seed: int) -> _Figures | None:
+    """Everything that is measured, with these samples kept together; None where a class has too few groups."""
+    frame = frame_of(table.labels, groups, seed=seed)
+    if frame is None:
+        return None
     varying = [column for column in table.columns if not _constant(column)]
     readings = [read(column, frame) for column in varying]
     found = [separate(reading, frame, frame.labels[None]) for reading in readings]
@@ -135,19 +188,30 @@ def measure(table: PropertyTable, *, seed: int = 0) -> Measurement:
     together = held_out_scores(varying, readings, frame, seed=seed)
     bounds = intervals([together, *own], frame, seed=seed)
     chance = noise(readings, frame, seed=seed)
-    results = [
-        _result(column, table, _figure(float(one.auroc[0]), bound, chance), _way(reading, one))
+    figures = {
+        column.spec.name: (_figure(float(one.auroc[0]), bound, chance), _way(reading, one))
         for column, reading, one, bound in zip(varying, readings, found, bounds[1:], strict=True)
-    ]
-    nothing = Figure(0.5, 0.5, 0.5, Verdict.NONE)
-    results += [_result(column, table, nothing, "") for column in table.columns if _constant(column)]
-    place = {column.spec.name: number for number, column in enumerate(table.columns)}
-    results.sort(key=lambda result: (result.constant, *_rank(result.figure), place[result.spec.name]))
-    model = _figure(float(held_out_auroc(together, frame)[0]), bounds[0], 0.5) if varying else nothing
+    }
+    model = _figure(float(held_out_auroc(together, frame)[0]), bounds[0], 0.5) if varying else NOTHING
     worse = below_chance(together, frame, seed=seed)
     if worse is not None:
         model = replace(model, verdict=Verdict.UNDECIDED)
-    return Measurement(counts, model, worse, chance, tuple(results))
+    return _Figures(model, worse, chance, figures)
+
+
+def _on_unseen(figure: Figure, unseen: Figure, *, of_size: bool = False) -> Figure:
+    """A figure that says how much of it holds on sizes and lengths that were not seen.
+
+    Where it is clearly lower there, its verdict is no worse than what is shown there. That of a size itself never is: there
+    are no more independent values than sizes.
+    """
+    assert figure.auroc is not None
+    assert unseen.auroc is not None
+    verdict = figure.verdict
+    if verdict.reaches(Verdict.WEAK) and (of_size or figure.auroc - unseen.auroc > LEARNED_BY_HEART):
+        shown = unseen.verdict if unseen.verdict.reaches(Verdict.WEAK) else Verdict.UNDECIDED
+        verdict = min(verdict, shown, key=list(Verdict).index)
+    return replace(figure, verdict=verdict, unseen=unseen.auroc, lowered=verdict is not figure.verdict)
 
 
 def _rank(figure: Figure) -> tuple[float, ...]:

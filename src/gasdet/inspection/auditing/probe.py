@@ -6,6 +6,7 @@ import numpy as np
 
 from gasdet.data import read_source
 from gasdet.evaluation.content import content_sha256
+from gasdet.inspection.auditing.prints import print_of
 from gasdet.media import Decoded, MediaLimits
 from gasdet.media.properties import properties_of
 from gasdet.types import Locator, Preprocessing
@@ -15,6 +16,9 @@ PROBE = "gasdet.inspection.auditing.probe:probe_sample"
 
 CONTENT = "content"
 """The fact that is no property: what a sample's content is known by, equal for exact copies."""
+
+PRINT = "print"
+"""The other one: what its near copies are told by; absent where there is nothing to tell them by."""
 
 _CONTENT_BYTES = 16
 """Of a SHA-256: enough to tell any number of samples apart."""
@@ -30,7 +34,7 @@ def probe_sample(locator: Locator, preprocessing: Preprocessing, limits: MediaLi
         limits: Bounds.
 
     Returns:
-        An empty array; the properties, and ``CONTENT`` (of the equalised bytes where there are such), as ``facts``.
+        An empty array; the properties, ``CONTENT`` and ``PRINT`` (of the equalised bytes where there are such), as ``facts``.
 
     Raises:
         MediaError: The sample cannot be read, with the reason.
@@ -44,4 +48,5 @@ def probe_sample(locator: Locator, preprocessing: Preprocessing, limits: MediaLi
         source, name = equalise(source, modality, preprocessing.equalise, limits), ""
     facts = properties_of(source, modality, name=name, limits=limits)
     content = bytes.fromhex(content_sha256(source))[:_CONTENT_BYTES]
-    return Decoded(np.empty(0, np.uint8), "", facts={**facts, CONTENT: content})
+    found = print_of(source, modality, limits)
+    return Decoded(np.empty(0, np.uint8), "", facts={**facts, CONTENT: content, **({PRINT: found} if found else {})})

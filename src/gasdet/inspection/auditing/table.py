@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from gasdet.inspection.auditing.copies import with_near_copies
 from gasdet.inspection.auditing.grouping import together
 from gasdet.media.properties import PropertySpec
 from gasdet.types import Modality, Sample
@@ -56,13 +57,16 @@ class PropertyTable:
         modality: Of all samples.
         samples: [N], sorted by sample id, so that nothing below depends on the order of the data.
         columns: One a property, each of N values.
-        groups: [N], names: samples of one name share a group, a pair or their content, and folds keep them together.
+        groups: [N], names: samples of one name share a group, a pair or their content, or are near copies, and folds keep them
+            together.
+        near: [N]: whether a sample is kept together with a near copy; None where these were not looked for.
     """
 
     modality: Modality
     samples: tuple[Sample, ...]
     columns: tuple[Column, ...]
     groups: tuple[str, ...]
+    near: tuple[bool, ...] | None
 
     @property
     def labels(self) -> IntArray:
@@ -72,8 +76,10 @@ class PropertyTable:
     def take(self, rows: IntArray) -> PropertyTable:
         """The table of some of the samples, by their ascending positions."""
         columns = tuple(Column(c.spec, c.values[rows], c.levels) for c in self.columns)
-        samples, groups = (tuple(all_of[i] for i in rows) for all_of in (self.samples, self.groups))
-        return PropertyTable(self.modality, samples, columns, groups)
+        samples = tuple(self.samples[i] for i in rows)
+        groups = tuple(self.groups[i] for i in rows)
+        near = None if self.near is None else tuple(self.near[i] for i in rows)
+        return PropertyTable(self.modality, samples, columns, groups, near)
 
 
 class TableBuilder:
@@ -89,24 +95,29 @@ class TableBuilder:
         self._specs = tuple(specs)
         self._samples: list[Sample] = []
         self._contents: list[bytes | None] = []
+        self._prints: list[bytes] = []
         self._values = [array("d") for _ in specs]
         self._levels: list[dict[str, int]] = [
             {name: i for i, name in enumerate(FLAG_LEVELS)} if spec.kind == "flag" else {} for spec in specs
         ]
 
-    def add(self, sample: Sample, properties: Mapping[str, Value], content: bytes | None = None) -> None:
+    def add(
+        self, sample: Sample, properties: Mapping[str, Value], content: bytes | None = None, near: bytes = b""
+    ) -> None:
         """One labelled sample; a property that is absent, None, or no finite number is missing.
 
         Args:
             sample: With its label.
             properties: By name.
             content: What its content is known by, equal for exact copies.
+            near: What its near copies are told by, a hash or a fingerprint; empty where there is none.
 
         Raises:
             TypeError: A property's value is not of its kind.
         """
         self._samples.append(sample)
         self._contents.append(content)
+        self._prints.append(near)
         for spec, values, levels in zip(self._specs, self._values, self._levels, strict=True):
             values.append(_code(spec, properties.get(spec.name), levels))
 
@@ -120,7 +131,9 @@ class TableBuilder:
             for spec, values, levels in zip(self._specs, self._values, self._levels, strict=True)
         )
         samples = tuple(self._samples[i] for i in order)
-        return PropertyTable(self._modality, samples, columns, together(samples, [self._contents[i] for i in order]))
+        contents, prints = ([of[i] for i in order] for of in (self._contents, self._prints))
+        known, near = with_near_copies(self._modality, contents, prints)
+        return PropertyTable(self._modality, samples, columns, together(samples, known), near)
 
 
 def _code(spec: PropertySpec, value: Value, levels: dict[str, int]) -> float:

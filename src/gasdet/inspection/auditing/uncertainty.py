@@ -16,8 +16,9 @@ from gasdet.builtin.tally import VECTORISED, Tally
 from gasdet.inspection.auditing.folds import Frame
 from gasdet.inspection.auditing.separation import Reading, separate
 from gasdet.inspection.auditing.table import FloatArray, IntArray
+from gasdet.inspection.auditing.verdicts import WEAK
 
-WORSE = 0.45
+WORSE = 1 - WEAK
 """A model whose AUROC has an interval that ends below this is wrong for a reason: as far from 0.5 as verdicts begin."""
 
 RESAMPLES = 1000

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-WEAK, STRONG, FATAL = 0.55, 0.70, 0.90
-"""Where the verdicts begin: each at an interval's lower bound."""
-
 
 class Verdict(StrEnum):
     """What a property's AUROC says of data that are to judge, or to train, a detector of content."""
@@ -20,6 +17,12 @@ class Verdict(StrEnum):
     def reaches(self, other: Verdict) -> bool:
         """Whether it is at least as bad."""
         return list(Verdict).index(self) >= list(Verdict).index(other)
+
+
+THRESHOLDS = {Verdict.WEAK: 0.55, Verdict.STRONG: 0.70, Verdict.FATAL: 0.90}
+"""Where the verdicts begin: each at an interval's lower bound. What is printed takes them from the audit's document."""
+
+WEAK, STRONG, FATAL = THRESHOLDS.values()
 
 
 def verdict_of(auroc: float, low: float, high: float, noise: float = 0.5) -> Verdict:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from gasdet.errors import MediaError
 from gasdet.media.decoded import MediaLimits
+from gasdet.media.failures import only_media_errors
 from gasdet.media.frames import Source
 from gasdet.media.properties.names import extension_of
 from gasdet.media.properties.spec import Value
 from gasdet.media.properties.table import PROPERTIES
-from gasdet.types import Modality, Reason
+from gasdet.types import Modality
 
 
 def properties_of(
@@ -38,16 +38,8 @@ def properties_of(
             pixels that are not decoded is not noticed.
     """
     limits = limits or MediaLimits()
-    try:
+    with only_media_errors("Reading the properties"):
         found = _read(source, modality, limits)
-    except MediaError:
-        raise
-    except MemoryError:
-        raise MediaError(Reason.DECODER_OUT_OF_MEMORY, "Reading the properties ran out of memory.") from None
-    except Exception as error:
-        said = " ".join(str(error).split()).rstrip(".")
-        message = f"Reading the properties failed with {type(error).__name__}: {said}."
-        raise MediaError(Reason.DECODE_FAILED, message) from error
     if isinstance(source, Path | bytes):  # frames have their own
         found["extension"] = extension_of(name or (source.name if isinstance(source, Path) else ""))
     return {spec.name: found.get(spec.name) for spec in PROPERTIES[modality]}

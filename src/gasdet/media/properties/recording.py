@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from gasdet.errors import MediaError
-from gasdet.media.audio import pyav_blocks
+from gasdet.media.audio import BLOCK, MISSING_SAMPLES, pyav_blocks
 from gasdet.media.clip import best_stream, opened
 from gasdet.media.completeness import check_complete
 from gasdet.media.decoded import Array, MediaLimits
@@ -23,12 +23,6 @@ from gasdet.media.properties.text import clean
 from gasdet.media.soundfile_reader import open_recording, read_blocks, stated_frames
 from gasdet.media.source import open_source
 from gasdet.types import Modality, Reason
-
-_BLOCK = 1 << 18
-"""Samples (over all channels) that are decoded at once."""
-
-_MISSING_SAMPLES = 2304
-"""Two MP3 frames: by as much encoders miscount the samples."""
 
 _DEPTHS = {"PCM_S8": 8, "PCM_U8": 8, "PCM_16": 16, "PCM_24": 24, "PCM_32": 32, "FLOAT": 32, "DOUBLE": 64}
 _DEPTHS |= {"ULAW": 8, "ALAW": 8, "ALAC_16": 16, "ALAC_20": 20, "ALAC_24": 24, "ALAC_32": 32}
@@ -85,7 +79,7 @@ def _track(file: BinaryIO, size: int) -> Iterator[_Track]:
                 "codec": sound.subtype.lower(),
                 "bit_depth": _DEPTHS.get(sound.subtype),
             }
-            blocks = read_blocks(sound, file, size, _BLOCK)
+            blocks = read_blocks(sound, file, size, BLOCK)
             yield _Track(sound.samplerate, sound.channels, blocks, stated_frames(sound), header)
         return
     with opened(file, Modality.AUDIO) as container:
@@ -118,7 +112,7 @@ def _measured(track: _Track, limits: MediaLimits) -> Signal:
         raise MediaError(Reason.TOO_LARGE, message)
     if not signal.read:
         raise MediaError(Reason.NO_SAMPLES, "The recording holds no samples.")
-    if signal.read < track.stated - _MISSING_SAMPLES:
+    if signal.read < track.stated - MISSING_SAMPLES:
         message = f"The recording ends after {signal.read} samples; its header says {track.stated}."
         raise MediaError(Reason.TRUNCATED, message)
     return signal
