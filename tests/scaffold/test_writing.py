@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ast
+import importlib
 import importlib.util
+import shlex
 import subprocess
 import sys
 import tomllib
@@ -10,13 +13,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from gasdet.cli.plugin.new import command
 from gasdet.errors import UsageError
 from gasdet.registry import load_registry
 from gasdet.scaffold import KINDS, write_plugin
-from gasdet.scaffold.writing import Kind
 from gasdet.testing.running import check_plugin, run_detector
-from gasdet.types import Modality
+from gasdet.types import Kind, Modality
 
 Install = Callable[[Path], None]
 
@@ -48,8 +52,12 @@ def test_a_detector_passes_the_kit_at_once(modality: Modality, tmp_path: Path, i
     }
 
 
+HIDING = ["class", "lambda", "if", "none", "float", "np", "torch", "spec", "recipe", "gasdet"]
+"""Words of Python, its builtins, and what the templates import or call their own things."""
+
+
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("name", ["a", "two-words", "x9"])
+@pytest.mark.parametrize("name", ["a", "two-words", "x9", "x" * 40, *HIDING])
 def test_every_file_is_sound(kind: Kind, name: str, tmp_path: Path) -> None:
     made = write_plugin(name, kind=kind, out=tmp_path / "plugin")
     project = tomllib.loads((made.folder / "pyproject.toml").read_text())
@@ -59,7 +67,7 @@ def test_every_file_is_sound(kind: Kind, name: str, tmp_path: Path) -> None:
         assert "$" not in text.replace("${{ matrix.python }}", ""), file
         if file.endswith(".py"):
             compile(text, file, "exec")
-            assert max(map(len, text.splitlines()), default=0) <= 128, file
+            assert max(map(len, text.splitlines()), default=0) <= 128 + max(0, len(name) - 20), file
     assert {"README.md", "LICENSE", "pyproject.toml", ".github/workflows/test.yml"} < set(made.files)
     assert (
         f"gasdet plugin check {name if kind == 'detector' else f'gasdet-{name}'}"
@@ -114,6 +122,63 @@ def test_a_name_that_is_taken_is_refused(tmp_path: Path, installed: Install) -> 
         write_plugin("here", out=tmp_path / "again")
     with pytest.raises(UsageError, match=r"a package gasdet-here 0\.1\.0 is installed here already"):
         write_plugin("here", kind="metric", out=tmp_path / "again")
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "detector"])
+def test_no_name_hides_what_the_code_uses(kind: Kind, tmp_path: Path, installed: Install) -> None:
+    """Each name is that of something else in some template: a builtin, an import, a parameter."""
+    for name in HIDING:
+        made = write_plugin(name, kind=kind, out=tmp_path / name)
+        code = (made.folder / "src" / f"gasdet_{name}" / f"{kind}.py").read_text()
+        bound = {node.name for node in ast.parse(code).body if isinstance(node, ast.ClassDef | ast.FunctionDef)}
+        assert name not in bound
+        assert len([target for target in ("metric", "loss", "find", "Calibrator") if target in bound]) == 1
+    name = {"metric": "float", "loss": "torch", "calibrator": "np", "preprocessor": "list"}[kind]
+    installed(write_plugin(name, kind=kind, out=tmp_path / f"{name}-again").folder)
+    (report,) = check_plugin(f"gasdet-{name}")
+    assert report.passed, report.failed
+
+
+def test_a_detector_may_be_called_like_a_constant_of_its_own_code(tmp_path: Path, installed: Install) -> None:
+    installed(write_plugin("preprocessing", out=tmp_path / "plugin").folder)
+    recipe = load_registry().detector("preprocessing").spec.recipe
+    module, _, attribute = recipe.partition(":")
+    assert getattr(importlib.import_module(module), attribute).losses == {"cross_entropy": 1.0}
+
+
+@pytest.mark.parametrize("length", [41, 260, 5000])
+def test_a_name_that_is_too_long_is_refused(length: int, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=f"at most 40 letters, and 'x+'… has {length}"):
+        write_plugin("x" * length, out=tmp_path / "plugin")
+
+
+def test_a_place_that_cannot_be_written_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for out in (tmp_path / ("x" * 300), tmp_path / "nul\0byte"):
+        with pytest.raises(UsageError, match=r"cannot be .*name another"):
+            write_plugin("mine", out=out)
+
+    def full(self: Path, *_: object, **__: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(UsageError, match=r"plugin cannot be written \(No space left on device\)"):
+        write_plugin("mine", out=tmp_path / "plugin")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="no folder here in which nobody may write")
+def test_a_folder_in_which_nobody_may_write_is_refused() -> None:
+    with pytest.raises(UsageError, match="/proc/gasdet-mine cannot be written"):
+        write_plugin("mine", out=Path("/proc/gasdet-mine"))
+
+
+@pytest.mark.parametrize("folder", ["plain", "it's", "pl\u00e4ne x's", "$(touch x)"])
+def test_the_printed_line_is_one_that_a_shell_takes(folder: str, tmp_path: Path) -> None:
+    done = CliRunner().invoke(command, ["mine", "--out", str(tmp_path / folder)])
+    assert done.exit_code == 0, done.output
+    (line,) = (line for line in done.output.splitlines() if "pip install" in line)
+    assert shlex.split(line) == ["pip", "install", "-e", f"{tmp_path / folder}[test]"]
+    assert [path.name for path in tmp_path.iterdir()] == [folder]
 
 
 def test_a_folder_that_is_there_stays_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,12 +1,9 @@
-"""Every check of detectors is failed by a plugin that is wrong in just that, and by no other; the scaffold's passes all.
-
-The broken plugins are the scaffold's with one text replaced by another.
-"""
+"""Every fault that a detector's author may make fails the one check that names it; the scaffold's and sound ones pass all."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,96 +12,27 @@ import torch
 from safetensors.torch import save_file
 
 from gasdet.builtin.metrics import auroc
+from gasdet.bundle.weights import WeightsState
+from gasdet.errors import UsageError
 from gasdet.registry import load_target
 from gasdet.scaffold import write_plugin
 from gasdet.testing import samples, suites
+from gasdet.testing.detectors import DetectorSubject
 from gasdet.testing.running import run_detector
 from gasdet.types import Modality, Preprocessing
 
-MODEL, PLUGIN, RECIPE = "model.py", "plugin.py", "recipe.py"
-FORWARD = "        return torch.cat([torch.zeros_like(z), z], dim=1)"
-HEAD = "z = self.head(self.blocks(nn.functional.gelu(features)).mean((2, 3))).float()"
-START = "        x = x.float() / 127.5 - 1.0"
-STEM = "        self.stem = nn.Conv2d(6, width, 3, padding=1)"
+from .broken_detectors import FAULTS, FOREIGN, HEAD, MODEL, PLUGIN, SOUND, STORED, Change
 
-# Check to (file, text, what stands in its place): in what that plugin is wrong.
-MUTATIONS: dict[str, list[tuple[str, str, str]]] = {
-    "light": [(PLUGIN, "from gasdet import", "import torch  # noqa: F401\n\nfrom gasdet import")],
-    "metadata": [(PLUGIN, 'code_licence="MIT"', 'code_licence=""')],
-    "version-range": [(PLUGIN, ',<1"', '"')],
-    "self-contained": [(MODEL, "import typing\n", "import os\nimport typing\n")],
-    "loads": [(MODEL, "    if num_classes != 2:", "    if num_classes == 2:")],
-    # drops the last sample of a batch of five, as an incomplete batch may be dropped
-    "output-shape": [(MODEL, FORWARD, f"        z = z[:4] if len(z) == 5 else z\n{FORWARD}")],
-    "input-dtypes": [(MODEL, START, "        x = (x / 127.5 if x.dtype is torch.uint8 else x / 255.0) - 1.0")],
-    "bfloat16": [(MODEL, HEAD, f"{HEAD}\n        z = z + 9.0 * (self.stem.weight.dtype is torch.bfloat16)")],
-    "eval-mode": [
-        (
-            MODEL,
-            '    def forward(self, x: torch.Tensor) -> torch.Tensor:\n        """Logits',
-            "    def train(self, mode: bool = True) -> typing.Self:\n        return super().train(True)\n\n"
-            '    def forward(self, x: torch.Tensor) -> torch.Tensor:\n        """Logits',
-        )
-    ],
-    "deterministic": [(MODEL, HEAD, f"{HEAD}\n        z = z + 0.1 * (torch.initial_seed() == 1)")],
-    "batch-invariant": [(MODEL, HEAD, f"{HEAD}\n        z = z - z.mean(0)")],
-    "no-state": [
-        (MODEL, STEM, f'{STEM}\n        self.register_buffer("calls", torch.zeros(()))'),
-        (MODEL, HEAD, f"{HEAD}\n        self.calls += not self.training"),
-    ],
-    "offers-agree": [
-        (
-            MODEL,
-            FORWARD,
-            f"{FORWARD}\n\n    def forward_with_embeddings(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:\n"
-            '        """Other logits than forward\'s."""\n        return self(x) + torch.tensor([0.0, 1.0]), self(x)',
-        )
-    ],
-    "extreme-content": [(MODEL, START, f"{START}\n        x = x / x.std((1, 2, 3), keepdim=True)")],
-    "wrong-input-refused": [
-        (
-            MODEL,
-            "        if x.dim() != 4 or x.shape[1] != 3:",
-            "        x = x[None] if x.dim() == 3 else x\n        if x.shape[1] != 3:",
-        )
-    ],
-    "polarity": [(MODEL, HEAD, f"{HEAD}\n        z = -z")],
-    "save-and-load": [
-        (
-            MODEL,
-            "    model = Detector(width=width)",
-            '    model = Detector(width=width)\n    model.extra = float("again" in weights_path)',
-        ),
-        (MODEL, STEM, f"{STEM}\n        self.extra = 0.0"),
-        (MODEL, HEAD, f"{HEAD}\n        z = z + self.extra"),
-    ],
-    "strict-loading": [
-        (
-            MODEL,
-            "    load_tensors(model, tensors, str(weights_path))\n    return",
-            "    model.load_state_dict(tensors, strict=False)\n    return",
-        ),
-        (
-            MODEL,
-            "def load_tensors(",
-            'def is_foreign(names: frozenset[str]) -> bool:\n    """Any file with a tensor too many."""\n'
-            '    return "extra.weight" in names\n\n\ndef load_tensors(',
-        ),
-    ],
-    "calibrators": [(MODEL, "z = self.calibration(z)", "z = self.calibration(z) + 1.0")],
-    "export": [(MODEL, HEAD, f'{HEAD}\n        z = z + 1.0 * (__name__ == "model")')],
-    "recipe": [(RECIPE, '"cross_entropy": 1.0', '"cross_entropi": 1.0')],
-    "gradient": [(MODEL, ".mean((2, 3))).float()", ".mean((2, 3)).detach()).float()")],
-}
 NOTHING_DEMANDED = {"cost"}
 SLOW = ("light", "export")
 """They start processes: run where the plugin is wrong in them, and with the scaffold's own."""
 
 Install = Callable[[Path], None]
+Weights = dict[str, torch.Tensor]
 
 
 @pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> dict[str, torch.Tensor]:
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Weights:
     """Random weights of the scaffold's network whose head points the right way on the fixture's pictures."""
     folder = write_plugin("untouched", out=tmp_path_factory.mktemp("untouched") / "plugin").folder
     with pytest.MonkeyPatch.context() as patch:
@@ -121,46 +49,141 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> dict[str, torch.Tensor]
     return {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
 
 
-def made(tmp_path: Path, name: str, changes: list[tuple[str, str, str]], weights: dict[str, torch.Tensor]) -> Path:
+@pytest.fixture(autouse=True)
+def few_threads() -> Iterator[None]:
+    """The networks are tiny: threads would wait for each other, and for those of the tests beside these."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def made(folder: Path, name: str, changes: Sequence[Change], weights: Weights | None, *, kind: str = "release") -> Path:
     """A plugin of the scaffold with weights of its own, and with texts replaced."""
-    folder = write_plugin(name, out=tmp_path / f"gasdet-{name}").folder
+    folder = write_plugin(name, out=folder / f"gasdet-{name}").folder
     package = folder / "src" / f"gasdet_{name.replace('-', '_')}"
-    save_file(weights, str(package / "v1.safetensors"))
-    sha256 = hashlib.sha256((package / "v1.safetensors").read_bytes()).hexdigest()
-    options = 'training_data="none", dtypes=("float32", "bfloat16")'
-    stated = f'WeightsSpec("v1", "package:v1.safetensors", "{sha256}", "MIT", {options})'
-    plugin = (package / PLUGIN).read_text()
-    plugin = plugin.replace("Modality, hookimpl", "Modality, WeightsSpec, hookimpl")
-    (package / PLUGIN).write_text(plugin.replace('    recipe="', f'    weights=({stated},),\n    recipe="'))
+    if weights is not None:
+        save_file(weights, str(package / "v1.safetensors"))
+        sha256 = hashlib.sha256((package / "v1.safetensors").read_bytes()).hexdigest()
+        options = f'kind="{kind}", training_data="none", dtypes=("float32", "bfloat16")'
+        stated = f'WeightsSpec("v1", "package:v1.safetensors", "{sha256}", "MIT", {options})'
+        plugin = (package / PLUGIN).read_text()
+        plugin = plugin.replace("Modality, hookimpl", "Modality, WeightsSpec, hookimpl")
+        (package / PLUGIN).write_text(plugin.replace('    recipe="', f'    weights=({stated},),\n    recipe="'))
     for file, old, new in changes:
-        text = (package / file).read_text()
-        assert old in text, (file, old)
+        text, old, new = (package / file).read_text(), old.replace("NAME", name), new.replace("NAME", name)
+        assert text.count(old) == 1, (file, old)
         (package / file).write_text(text.replace(old, new))
     return folder
 
 
-@pytest.mark.parametrize("check", MUTATIONS)
-def test_each_broken_plugin_fails_its_check_and_no_other(
-    check: str, tmp_path: Path, installed: Install, gasdet_media: Callable[..., Path], weights: dict[str, torch.Tensor]
+def quick(*more: str) -> list[str]:
+    return [check for check in suites()["detector"].checks if check in more or check not in SLOW]
+
+
+@pytest.mark.parametrize("what", FAULTS)
+def test_each_fault_fails_the_check_that_names_it_and_no_other(
+    what: str, tmp_path: Path, installed: Install, gasdet_media: Callable[..., Path], weights: Weights
 ) -> None:
-    name = f"broken-{check}"
-    own = {**weights, "calls": torch.zeros(())} if check == "no-state" else weights
-    installed(made(tmp_path, name, MUTATIONS[check], own))
-    only = [c for c in suites()["detector"].checks if c == check or c not in SLOW]
-    report = run_detector(name, weights="v1", data=gasdet_media("image"), only=only)
-    assert [result.check for result in report.failed] == [check], report.failed
-    assert report.failed[0].advice.endswith(".")
+    fault = FAULTS[what]
+    name = f"broken-{list(FAULTS).index(what)}"
+    own = {**weights, **fault.added}
+    own = {f"{STORED}{key}": tensor for key, tensor in own.items()} if fault.foreign else own
+    installed(made(tmp_path, name, fault.changes, own))
+    report = run_detector(name, weights="v1", data=gasdet_media("image"), only=quick(fault.check))
+    assert [failed.check for failed in report.failed] == [fault.check], report.failed
+    (failed,) = report.failed
+    assert fault.says in failed.detail
+    assert failed.detail.endswith(".")
+    assert failed.advice.endswith(".")
 
 
 def test_the_scaffolds_own_passes_all(
-    tmp_path: Path, installed: Install, gasdet_media: Callable[..., Path], weights: dict[str, torch.Tensor]
+    tmp_path: Path, installed: Install, gasdet_media: Callable[..., Path], weights: Weights
 ) -> None:
     installed(made(tmp_path, "sound", [], weights))
     report = run_detector("sound", weights="v1", data=gasdet_media("image"))
     assert report.passed, report.failed
+    assert {r.check for r in report.results if r.result == "not applicable"} == {"offers-agree"}
+
+
+@pytest.mark.parametrize("what", [*SOUND, "a publisher's names"])
+def test_what_is_no_fault_passes_all(what: str, tmp_path: Path, installed: Install, weights: Weights) -> None:
+    foreign = what not in SOUND
+    own = {f"{STORED}{key}": tensor for key, tensor in weights.items()} if foreign else weights
+    name = f"sound-{[*SOUND, what].index(what)}"
+    installed(made(tmp_path, name, FOREIGN if foreign else SOUND[what], own))
+    report = run_detector(name, only=quick())
+    assert report.passed, report.failed
     left_out = {r.check for r in report.results if r.result == "not applicable"}
-    assert left_out == {"offers-agree"}
+    assert left_out == {"offers-agree", "polarity"}
 
 
-def test_every_check_is_broken_by_a_plugin() -> None:
-    assert set(MUTATIONS) | NOTHING_DEMANDED == set(suites()["detector"].checks)
+def test_every_check_is_failed_by_a_fault() -> None:
+    assert {fault.check for fault in FAULTS.values()} | NOTHING_DEMANDED == set(suites()["detector"].checks)
+
+
+NO_RECIPE: Change = (PLUGIN, "    recipe=", "    # ")
+
+
+def test_without_any_weights_it_fails_and_says_what_to_give(tmp_path: Path, installed: Install) -> None:
+    installed(made(tmp_path, "bare-none", [NO_RECIPE], None))
+    report = run_detector("bare-none", only=quick())
+    (failed,) = report.failed
+    assert failed.check == "loads"
+    assert "its plugin states no recipe" in failed.detail
+    assert "--weights" in failed.advice
+
+
+@pytest.mark.parametrize("changes", [[NO_RECIPE], []], ids=["no recipe", "a recipe"])
+def test_a_release_in_the_package_is_what_is_checked(
+    changes: list[Change], tmp_path: Path, installed: Install, weights: Weights
+) -> None:
+    broken = (MODEL, HEAD, f'        raise RuntimeError("broken")\n{HEAD}')
+    name = f"bare-{len(changes)}"
+    installed(made(tmp_path, name, [*changes, broken], weights))
+    report = run_detector(name, only=["loads", "output-shape"])
+    assert "the weights v1" in report.results[0].detail
+    assert [(r.check, r.detail) for r in report.failed] == [("output-shape", "It raises RuntimeError: broken.")]
+
+
+def test_a_publishers_detector_without_recipe_is_held_to_its_files(
+    tmp_path: Path, installed: Install, weights: Weights
+) -> None:
+    foreign = {f"{STORED}{key}": tensor for key, tensor in weights.items()}
+    installed(made(tmp_path, "bare-foreign", [NO_RECIPE, *FOREIGN], foreign))
+    report = run_detector("bare-foreign", only=quick())
+    assert report.passed, report.failed
+    applied = {r.check for r in report.results if r.result == "passed"}
+    assert {"save-and-load", "strict-loading", "calibrators"} <= applied
+    (strict,) = (r for r in report.results if r.check == "strict-loading")
+    assert "head." in strict.detail
+
+
+def test_data_and_weights_that_cannot_be_used_are_the_callers_mistake(
+    tmp_path: Path, installed: Install, gasdet_media: Callable[..., Path], weights: Weights
+) -> None:
+    installed(made(tmp_path, "sound-given", [], weights))
+    with pytest.raises(UsageError, match="polarity check cannot be used: there is no file or folder"):
+        run_detector("sound-given", data=tmp_path / "absent")
+    one_class = gasdet_media("image") / "real"
+    with pytest.raises(UsageError, match="no image samples of both classes"):
+        run_detector("sound-given", data=one_class)
+    with pytest.raises(UsageError, match="no weights named 'v2'"):
+        run_detector("sound-given", weights="v2")
+
+
+@pytest.mark.usefixtures("with_plugins")
+def test_demo_weights_come_before_a_release(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    subject = DetectorSubject("edges", tmp_path)
+    state = WeightsState("v1", "release", "MIT", available=True, where="")
+    monkeypatch.setattr("gasdet.testing.detectors.subject.weights_state", lambda spec: [state])
+    assert subject._release == "v1"
+    assert (subject.weights_kind, subject.weights) == ("demo", "demo")
+
+
+@pytest.mark.usefixtures("with_plugins")
+def test_the_demo_data_are_named_as_everywhere() -> None:
+    (result,) = run_detector("edges", weights="demo", data="demo", only=["polarity"]).results
+    assert result.detail.startswith("AUROC ")
+    assert "demo (test split)" in result.detail

@@ -12,7 +12,21 @@ TESTS = textwrap.dedent(
     import os
     from pathlib import Path
 
+    import pytest
+
     import gasdet
+
+
+    @pytest.fixture
+    def setting(monkeypatch):
+        monkeypatch.setenv("OF_THE_TEST", "1")
+        yield
+        assert os.environ["OF_THE_TEST"] == "1", "the fixtures of gasdet took back what this one has set"
+
+
+    def test_patches_of_the_test_last_until_its_end(setting, gasdet_run, gasdet_registry):
+        gasdet_registry("builtin")
+        assert os.environ["GASDET_PLUGINS"] == "builtin"
 
 
     def test_registry(gasdet_registry):
@@ -56,7 +70,8 @@ def test_a_plugins_tests_use_them(tmp_path: Path) -> None:
         str(tmp_path),
     ]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert "4 passed" in done.stdout, done.stdout + done.stderr
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "5 passed" in done.stdout
 
 
 def test_importing_them_imports_nothing_heavy() -> None:

@@ -52,12 +52,19 @@ _METRICS = (
 )
 
 
-def _loss(name: str, summary: str, reference: str, **options: float) -> ComponentSpec:
-    return ComponentSpec(name, f"gasdet.builtin.losses:{name}", summary, reference, options=options)
+def _loss(name: str, summary: str, reference: str, optimum: str = "", **options: float) -> ComponentSpec:
+    best = f"gasdet.builtin.losses:{optimum}" if optimum else ""
+    return ComponentSpec(name, f"gasdet.builtin.losses:{name}", summary, reference, options=options, optimum=best)
 
 
 _LOSSES = (
-    _loss("cross_entropy", "negative log likelihood of the label", "torch", label_smoothing=0.0),
+    _loss(
+        "cross_entropy",
+        "negative log likelihood of the label",
+        "torch",
+        optimum="cross_entropy_optimum",
+        label_smoothing=0.0,
+    ),
     _loss("focal", "cross-entropy turned away from easy samples", "Lin et al. 2017, arXiv 1708.02002", gamma=2.0),
     _loss("brier", "squared error of P(synthetic)", "Brier 1950"),
     _loss(

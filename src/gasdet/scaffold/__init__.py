@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
-from gasdet.scaffold.writing import KINDS, Scaffold, write_plugin
+from gasdet.scaffold.writing import Scaffold, write_plugin
+from gasdet.types import KINDS
 
 __all__ = ["KINDS", "Scaffold", "write_plugin"]

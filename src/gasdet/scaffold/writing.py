@@ -3,26 +3,35 @@
 from __future__ import annotations
 
 import re
-import shutil
 import string
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Literal
 
 import importlib_metadata
 
 from gasdet.errors import UsageError
 from gasdet.hookspecs import HOOKS
 from gasdet.registry import load_registry
-from gasdet.types import Modality
+from gasdet.types import Kind, Modality
 from gasdet.version import __version__
 
-Kind = Literal["detector", "metric", "loss", "calibrator", "preprocessor"]
-KINDS: tuple[Kind, ...] = ("detector", "metric", "loss", "calibrator", "preprocessor")
-
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
+_LONGEST = 40
+"""Letters of a name: it stands in file names, in lines of code and in the names of wheels."""
+
+_TARGETS = {"metric": "metric", "loss": "loss", "calibrator": "Calibrator", "preprocessor": "find"}
+"""What a component is called in its module. The plugin's name could be a keyword there, or hide what the code uses."""
+
+_SIZES = {
+    Modality.IMAGE: {"size": "width", "tensor": "stem.weight", "default": "16"},
+    Modality.VIDEO: {"size": "width", "tensor": "stem.weight", "default": "16"},
+    Modality.AUDIO: {"size": "hidden", "tensor": "hidden.weight", "default": "32"},
+}
+"""The one size of each network that its weights tell."""
+
 _EXTRA = {"metric": "    higher_is_better=False,\n    bounds=(0.0, 1.0),\n"}
 """Fields of a component's spec that only its kind has."""
 
@@ -48,30 +57,47 @@ def write_plugin(
     """Write a plugin.
 
     Args:
-        name: Of the detector or component: lower case letters, digits and hyphens, a letter first. The package is called
-            ``gasdet-NAME``.
+        name: Of the detector or component: at most 40 lower case letters, digits and hyphens, a letter first. The package is
+            called ``gasdet-NAME``.
         kind: What it brings.
         modality: What its detector takes; of no effect for other kinds.
         out: The folder to make; None is ``gasdet-NAME`` in the working directory.
 
     Raises:
-        UsageError: The name is unusable or taken, or the folder is there already.
+        UsageError: The name is unusable or taken, or the folder is there already or cannot be written.
     """
     _check_name(name, kind)
     folder = Path(f"gasdet-{name}") if out is None else out
-    if folder.exists() or folder.is_symlink():
-        raise UsageError(f"{folder} is there already; name another folder with --out, or remove it.")
-    if not folder.absolute().parent.is_dir():
-        raise UsageError(f"there is no folder {folder.absolute().parent} to write the plugin into; make it first.")
+    _check_place(folder)
     files = _files(name, kind, modality)
-    with tempfile.TemporaryDirectory(dir=folder.absolute().parent, prefix=f".{folder.name}-") as pending:
+    try:
+        _write(folder, files)
+    except (OSError, ValueError) as error:  # ValueError: a null byte in a path
+        reason = getattr(error, "strerror", None) or error
+        raise UsageError(f"{folder} cannot be written ({reason}); name another folder with --out.") from None
+    return Scaffold(folder, name, tuple(sorted(files)))
+
+
+def _check_place(folder: Path) -> None:
+    try:
+        if folder.exists() or folder.is_symlink():
+            raise UsageError(f"{folder} is there already; name another folder with --out, or remove it.")
+        if not folder.absolute().parent.is_dir():
+            raise UsageError(f"there is no folder {folder.absolute().parent} to write the plugin into; make it first.")
+    except (OSError, ValueError) as error:  # a part of it is longer than the system allows, or holds what no name can
+        reason = getattr(error, "strerror", None) or error
+        raise UsageError(f"{folder} cannot be a folder ({reason}); name another one with --out.") from None
+
+
+def _write(folder: Path, files: Mapping[str, str]) -> None:
+    """All files or none: they are written beside the folder, and renamed."""
+    with tempfile.TemporaryDirectory(dir=folder.absolute().parent, prefix=".gasdet-plugin-") as pending:
         whole = Path(pending) / "plugin"
         for path, content in files.items():
             target = whole / path
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_text(content, encoding="utf-8")
-        shutil.move(whole, folder)
-    return Scaffold(folder, name, tuple(sorted(files)))
+        whole.rename(folder)
 
 
 def _check_name(name: str, kind: Kind) -> None:
@@ -80,6 +106,10 @@ def _check_name(name: str, kind: Kind) -> None:
         hint = f", such as {near!r}" if _NAME.fullmatch(near) else ""
         raise UsageError(
             f"{name!r} is no name for a plugin: take lower case letters, digits and single hyphens, a letter first{hint}."
+        )
+    if len(name) > _LONGEST:
+        raise UsageError(
+            f"a plugin's name has at most {_LONGEST} letters, and {name[:20]!r}… has {len(name)}; shorten it."
         )
     registry = load_registry()
     entries = registry.detectors() if kind == "detector" else registry.components(kind)
@@ -101,14 +131,14 @@ def _files(name: str, kind: Kind, modality: Modality) -> dict[str, str]:
         "name": name,
         "package": f"gasdet-{name}",
         "module": module,
-        "attribute": name.replace("-", "_"),
-        "constant": name.replace("-", "_").upper(),
+        "target": _TARGETS.get(kind, ""),
         "kind": kind,
         "modality": str(modality),
         "modality_constant": modality.name,
         "requires": _requires(),
         "hook": HOOKS["model" if kind == "detector" else kind],
         "extra": _EXTRA.get(kind, ""),
+        **_SIZES[modality],
     }
     own = "detector" if kind == "detector" else "component"
     common = {

@@ -15,7 +15,6 @@ fixtures (:mod:`gasdet.testing.fixtures`).
 from __future__ import annotations
 
 from gasdet.testing.running import (
-    KINDS,
     check_calibrator,
     check_detector,
     check_loss,
@@ -25,6 +24,7 @@ from gasdet.testing.running import (
     suites,
 )
 from gasdet.testing.suite import Check, CheckResult, ConformanceError, Report, Suite
+from gasdet.types import KINDS
 
 __all__ = [
     "KINDS",

@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from gasdet.errors import GasdetError
-from gasdet.registry import load_target
+from gasdet.registry import PluginInfo, load_target
+from gasdet.testing.plugins import add_plugin_checks
 from gasdet.testing.suite import Failed, NotApplicable, Suite
 from gasdet.types import ComponentSpec
 
@@ -23,6 +24,7 @@ _COPIES = 0.02
 """How far apart weights and copies may be, in probability: the number of samples itself matters to some methods."""
 
 SUITE: Suite[CalibratorSubject] = Suite("calibrator")
+add_plugin_checks(SUITE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +32,7 @@ class CalibratorSubject:
     """A calibrator under test."""
 
     spec: ComponentSpec
+    plugin: PluginInfo | None = None
 
     @property
     def cls(self) -> Any:

@@ -16,21 +16,23 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def gasdet_registry(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Registry]]:
+def gasdet_registry() -> Iterator[Callable[..., Registry]]:
     """A function that loads the registry anew with some plugins only: ``gasdet_registry("mydetector")``.
 
     The core's own components are always there. After the test the registry is what it was.
     """
     from gasdet.registry import load_registry
 
-    def load(*plugins: str, strict: bool = True) -> Registry:
-        monkeypatch.setenv("GASDET_PLUGINS", ",".join(plugins))
-        monkeypatch.setenv("GASDET_STRICT_PLUGINS", "1" if strict else "0")
-        load_registry.cache_clear()
-        return load_registry()
+    # patches of its own: to undo those of the test's monkeypatch would take back what the test itself has set
+    with pytest.MonkeyPatch.context() as patches:
 
-    yield load
-    monkeypatch.undo()
+        def load(*plugins: str, strict: bool = True) -> Registry:
+            patches.setenv("GASDET_PLUGINS", ",".join(plugins))
+            patches.setenv("GASDET_STRICT_PLUGINS", "1" if strict else "0")
+            load_registry.cache_clear()
+            return load_registry()
+
+        yield load
     load_registry.cache_clear()
 
 

@@ -2,123 +2,31 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from gasdet.registry import load_target
+from gasdet.testing.loss_subject import BATCH, LossSubject, as_double, leaves_of, make_labels, tensors_of
+from gasdet.testing.plugins import add_plugin_checks
 from gasdet.testing.suite import Failed, NotApplicable, Suite
-from gasdet.types import ComponentSpec
 
-_BATCH = 12
-_DIM = 8
 _STEP = 1e-6
 """Of the central differences, in float64."""
+_SMALL_STEP = 1e-3
+"""How far the one coordinate with the largest gradient moves, to see whether that leads downhill."""
+_NOTHING = 1e-9
+"""Relative: what is smaller is rounding."""
+_SURE = 12.0
+"""A margin at which a probability is within 1e-5 of 0 or 1."""
+_SAME_COST = 1e-3
+"""Of what deciding gains: confidence that costs no more than this is free."""
 
 SUITE: Suite[LossSubject] = Suite("loss")
-
-Given = Tensor | dict[str, Tensor]
-"""What a loss is a function of: logits ``[B, 2]``, embeddings ``[B, D]``, or outputs by name."""
-
-
-@dataclass(frozen=True, slots=True)
-class LossSubject:
-    """A loss under test."""
-
-    spec: ComponentSpec
-
-    def made(self) -> Callable[..., Tensor]:
-        """The function, or a new module of the class, with its default options."""
-        target = load_target(self.spec.target)
-        options = dict(self.spec.options)
-        if not isinstance(target, type):
-            return _WithOptions(target, options)
-        if "embedding_dim" in inspect.signature(target).parameters:
-            options["embedding_dim"] = _DIM
-        torch.manual_seed(0)
-        made = target(**options)
-        if not isinstance(made, nn.Module):
-            raise Failed(f"{self.spec.target} is a class, but not one of torch.nn.Module.")
-        return made
-
-    @property
-    def parameters(self) -> list[str]:
-        """Names of what it is called with."""
-        target = load_target(self.spec.target)
-        return list(inspect.signature(self.made().forward if isinstance(target, type) else target).parameters)  # type: ignore[attr-defined]
-
-    @property
-    def takes(self) -> str:
-        """``logits``, ``embeddings`` or ``outputs``."""
-        first = next(iter(self.parameters), "")
-        return first if first in ("embeddings", "outputs") else "logits"
-
-    def value(self, given: Given, labels: Tensor, weights: Tensor | None = None) -> Tensor:
-        """The loss of a batch, by a fresh module where it is one."""
-        loss = self.made()
-        if isinstance(loss, nn.Module):
-            loss.to(next(iter(given.values())).dtype if isinstance(given, dict) else given.dtype)
-        if "weights" in self.parameters:
-            return loss(given, labels, torch.ones(len(labels), dtype=torch.float64) if weights is None else weights)
-        return loss(given, labels)
-
-    def number(self, given: Given, labels: Tensor, weights: Tensor | None = None) -> float:
-        """The same without a gradient."""
-        with torch.no_grad():
-            return float(self.value(given, labels, weights))
-
-    def given(self, labels: Tensor, seed: int = 0) -> Given:
-        """A random input for these labels, float64.
-
-        Raises:
-            NotApplicable: The loss takes outputs, of which only its plugin knows what they are.
-        """
-        if self.spec.example:
-            made = load_target(self.spec.example)(labels, seed)
-            return _double(made)
-        if self.takes == "outputs":
-            raise NotApplicable("it takes a model's outputs, and its spec names no example of them")
-        generator = torch.Generator().manual_seed(seed)
-        width = 2 if self.takes == "logits" else _DIM
-        return torch.randn(len(labels), width, generator=generator, dtype=torch.float64)
-
-
-@dataclass(frozen=True, slots=True)
-class _WithOptions:
-    function: Callable[..., Tensor]
-    options: Mapping[str, Any]
-
-    def __call__(self, *given: Any) -> Tensor:
-        return self.function(*given, **self.options)
-
-
-def _double(given: Any) -> Given:
-    if isinstance(given, Mapping):
-        return {k: v.double() if torch.is_tensor(v) and v.is_floating_point() else v for k, v in given.items()}
-    return torch.as_tensor(given).double()
-
-
-def _labels(pattern: str = "mixed", count: int = _BATCH) -> Tensor:
-    if pattern == "mixed":
-        return torch.arange(count) % 2
-    return torch.full((count,), int(pattern == "synthetic"), dtype=torch.long)
-
-
-def _tensors(given: Given) -> list[Tensor]:
-    values = list(given.values()) if isinstance(given, dict) else [given]
-    return [value for value in values if torch.is_tensor(value)]
-
-
-def _leaves(given: Given) -> list[Tensor]:
-    """The floating-point tensors of an input, made to collect gradients."""
-    found = [tensor for tensor in _tensors(given) if tensor.is_floating_point()]
-    for tensor in found:
-        tensor.requires_grad_(True)
-    return found
+add_plugin_checks(SUITE)
 
 
 def _checked(value: Any) -> Tensor:
@@ -134,10 +42,10 @@ def _checked(value: Any) -> Tensor:
     "write def loss(logits, labels, weights=None, **options) or such a torch.nn.Module.",
 )
 def _imports(subject: LossSubject) -> str:
+    subject.made()
     names = subject.parameters
     if len(names) < 2:
         raise Failed(f"It takes ({', '.join(names)}), and a loss takes at least what it judges, and labels.")
-    subject.made()
     return f"takes {subject.takes}"
 
 
@@ -147,7 +55,7 @@ def _imports(subject: LossSubject) -> str:
     "end with .mean() or a weighted mean over the batch.",
 )
 def _scalar(subject: LossSubject) -> str:
-    labels = _labels()
+    labels = make_labels()
     return f"{_checked(subject.value(subject.given(labels), labels)).item():.4g} on random input"
 
 
@@ -157,14 +65,14 @@ def _scalar(subject: LossSubject) -> str:
     "use log_softmax, logsigmoid, logaddexp or a clamp where a logarithm, a root or a division can meet 0 or infinity.",
 )
 def _finite(subject: LossSubject) -> None:
-    labels = _labels()
+    labels = make_labels()
     for scale in (0.0, 1e-3, 1.0, 50.0, 1e4):
         given = subject.given(labels)
         if isinstance(given, dict) and scale not in (1.0,):
             continue  # outputs have ranges of their own
         if not isinstance(given, dict):
             given = given * scale
-        leaves = _leaves(given)
+        leaves = leaves_of(given)
         value = _checked(subject.value(given, labels))
         if not torch.isfinite(value):
             raise Failed(f"It is {value.item()} on input of scale {scale:g}.")
@@ -176,29 +84,32 @@ def _finite(subject: LossSubject) -> None:
 
 @SUITE.check(
     "gradient",
-    "its gradient is that of its value, by central differences in float64",
-    "let every step be differentiable: no .item(), .detach(), numpy, rounding or hard decision on the way.",
+    "its gradient is that of its value, by central differences in float64; or leads downhill, where its spec says detaches",
+    "let every step be differentiable: no .item(), .detach(), numpy, rounding or hard decision on the way; what is detached on "
+    "purpose is said in ComponentSpec.detaches.",
 )
 def _gradient(subject: LossSubject) -> str:
-    labels = _labels()
+    labels = make_labels()
     given = subject.given(labels, seed=1)
-    leaves = _leaves(given)
-    value = _checked(subject.value(given, labels))
+    leaves = leaves_of(given)
+    loss = subject.warmed()
+    value = _checked(subject.value(given, labels, loss=loss))
     if not value.requires_grad:
         raise Failed("It has no gradient with respect to what it judges.")
-    gradients = torch.autograd.grad(value, leaves, allow_unused=True)
-    largest, moved = 0.0, 0.0
+    found = torch.autograd.grad(value, leaves, allow_unused=True)
+    gradients = [torch.zeros_like(x) if g is None else g for x, g in zip(leaves, found, strict=True)]
+    if max(float(gradient.abs().max()) for gradient in gradients) <= _NOTHING:
+        raise Failed("Its gradient is 0 everywhere on random input.")
+    if subject.spec.detaches:
+        return _downhill(leaves, gradients, lambda: subject.number(given, labels, loss=loss))
+    largest = 0.0
     for leaf, gradient in zip(leaves, gradients, strict=True):
-        found = torch.zeros_like(leaf) if gradient is None else gradient
-        moved = max(moved, float(found.abs().max()))
         for index in _some(leaf.numel()):
-            expected = _difference(subject, given, labels, leaf, index)
-            got = found.reshape(-1)[index].item()
+            expected = _difference(leaf, index, lambda: subject.number(given, labels, loss=loss))
+            got = gradient.reshape(-1)[index].item()
             largest = max(largest, abs(got - expected) / max(1e-3, abs(expected)))
             if abs(got - expected) > 1e-4 * max(1e-1, abs(expected)):
                 raise Failed(f"A derivative is {got:.6g} by autograd and {expected:.6g} by differences.")
-    if moved == 0.0:
-        raise Failed("Its gradient is 0 everywhere on random input.")
     return f"largest relative difference {largest:.1g}"
 
 
@@ -206,34 +117,111 @@ def _some(count: int) -> list[int]:
     return list(range(count)) if count <= 48 else [round(i * (count - 1) / 47) for i in range(48)]
 
 
-def _difference(subject: LossSubject, given: Given, labels: Tensor, leaf: Tensor, index: int) -> float:
+def _difference(leaf: Tensor, index: int, number: Callable[[], float]) -> float:
     flat = leaf.detach().reshape(-1)
     before = flat[index].item()
-    with torch.no_grad():
-        values = []
-        for step in (_STEP, -_STEP):
-            flat[index] = before + step
-            values.append(subject.number(given, labels))
-        flat[index] = before
+    values = []
+    for step in (_STEP, -_STEP):
+        flat[index] = before + step
+        values.append(number())
+    flat[index] = before
     return (values[0] - values[1]) / (2 * _STEP)
+
+
+def _downhill(leaves: list[Tensor], gradients: list[Tensor], number: Callable[[], float]) -> str:
+    """Whether a small step against the gradient makes the loss smaller, which a gradient of a part of it does too."""
+    before = number()
+    step = _SMALL_STEP / max(float(gradient.abs().max()) for gradient in gradients)
+    with torch.no_grad():
+        for leaf, gradient in zip(leaves, gradients, strict=True):
+            leaf -= step * gradient
+    after = number()
+    if not after < before:
+        raise Failed(f"A small step against its gradient takes it from {before:.9g} to {after:.9g}.")
+    return f"leads downhill, from {before:.6g} to {after:.6g}"
 
 
 @SUITE.check(
     "minimal-when-right",
-    "for a loss of logits: confident right logits cost less than random ones, and these less than wrong ones",
-    "look at the order (real, synthetic), and at the sign.",
+    "for a loss of logits, and samples of each class: right logits cost less than undecided ones, these less than wrong ones, "
+    "and none less than those as sure as can be, or as its spec's optimum says",
+    "look at the order (real, synthetic), at the sign, at both classes; where confidence is too much on purpose, as with "
+    "label smoothing, name the best margin in ComponentSpec.optimum.",
 )
 def _minimal(subject: LossSubject) -> str:
     if subject.takes != "logits":
         raise NotApplicable(f"it takes {subject.takes}")
-    labels = _labels(count=64)
-    right = torch.nn.functional.one_hot(labels, 2).double() * 12 - 6
-    random = torch.randn(64, 2, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
-    costs = [subject.number(logits, labels) for logits in (right, random, -right)]
-    shown = "{:.4g} right, {:.4g} random, {:.4g} wrong".format(*costs)
-    if not costs[0] < costs[1] < costs[2]:
-        raise Failed(f"It costs {shown}.")
-    return shown
+    if subject.spec.unsupervised:
+        raise NotApplicable("its spec says that it does not look at the labels")
+    shown = []
+    for label, (name, best) in enumerate(zip(("real", "synthetic"), _optima(subject), strict=True)):
+        # a mean over the hardest half sees a class only while the other is right, a ranking only while it is not too much so
+        findings = [_misplaced(subject, label, best, others) for others in (0.0, _SURE)]
+        if all(findings):
+            raise Failed(f"For {name} samples {findings[0]}.")
+        shown.append(f"{name} at {'any' if math.isinf(best) else f'a margin of {best:.3g}'}")
+    return "; ".join(shown).replace("at any", "the surer the better")
+
+
+def _optima(subject: LossSubject) -> tuple[float, float]:
+    """The margins towards the right class at which real and synthetic samples are to cost least."""
+    if not subject.spec.optimum:
+        return math.inf, math.inf
+    stated: Any = load_target(subject.spec.optimum)(**subject.spec.options)
+    real, synthetic = (stated, stated) if isinstance(stated, int | float) else stated
+    if not (real > 0 and synthetic > 0):
+        raise Failed(
+            f"{subject.spec.optimum} gives {stated!r}, and the best margin towards the right class is above 0."
+        )
+    return float(real), float(synthetic)
+
+
+def _misplaced(subject: LossSubject, label: int, best: float, others: float) -> str:
+    """What is wrong with the loss as a function of one class's margin, the other's being ``others``; empty if nothing is."""
+    labels = make_labels(count=32)
+
+    def cost(margin: float) -> float:
+        right = torch.where(labels == label, margin, others).double()
+        towards = torch.where(labels == 1, right, -right)
+        return subject.number(torch.stack([-towards / 2, towards / 2], dim=1), labels)
+
+    best = min(best, _SURE)
+    grid = [_SURE * step / 48 for step in range(-48, 49)]
+    costs = {margin: cost(margin) for margin in (*grid, best)}
+    lowest = min(costs, key=lambda margin: costs[margin])
+    undecided, wrong = costs[0.0], costs[-_SURE]
+    gain = undecided - costs[lowest]
+    if lowest <= 0.0 or wrong <= undecided or gain <= _NOTHING * max(1.0, abs(undecided)):
+        return f"right logits cost {costs[best]:.4g}, undecided ones {undecided:.4g}, wrong ones {wrong:.4g}"
+    if costs[best] > costs[lowest] + _SAME_COST * gain:
+        return (
+            f"it costs least, {costs[lowest]:.4g}, at a margin of {lowest:.3g} towards the right class, "
+            f"and {costs[best]:.4g} at {best:.3g}"
+        )
+    return ""
+
+
+@SUITE.check(
+    "uses-labels",
+    "a loss of embeddings gives another value for other labels; one whose spec says unsupervised gives the same",
+    "compare samples by their labels; or state ComponentSpec.unsupervised for a loss that is of the embeddings alone.",
+)
+def _uses_labels(subject: LossSubject) -> None:
+    if subject.takes == "outputs":
+        raise NotApplicable("it takes outputs, which may hold targets of their own")
+    if subject.takes == "logits" and not subject.spec.unsupervised:
+        raise NotApplicable("minimal-when-right looks at that")
+    labels = make_labels()
+    given, loss = subject.given(labels, seed=8), subject.warmed()
+    # not the two classes exchanged: what pulls each together is the same for both
+    values = [subject.number(given, given_labels, loss=loss) for given_labels in (labels, labels.sort().values)]
+    same = abs(values[0] - values[1]) <= _NOTHING * max(1.0, abs(values[0]))
+    if same and not subject.spec.unsupervised:
+        raise Failed(f"It is {values[0]:.6g} whatever the labels are.")
+    if not same and subject.spec.unsupervised:
+        raise Failed(
+            f"Its spec says unsupervised, and other labels make it {values[1]:.6g} instead of {values[0]:.6g}."
+        )
 
 
 @SUITE.check(
@@ -242,10 +230,10 @@ def _minimal(subject: LossSubject) -> str:
     "return 0 with a gradient of 0 (logits.sum() * 0) where a class that the loss needs is absent.",
 )
 def _one_class(subject: LossSubject) -> None:
-    for pattern, count in (("real", _BATCH), ("synthetic", _BATCH), ("real", 1), ("synthetic", 1)):
-        labels = _labels(pattern, count)
+    for pattern, count in (("real", BATCH), ("synthetic", BATCH), ("real", 1), ("synthetic", 1)):
+        labels = make_labels(pattern, count)
         given = subject.given(labels)
-        leaves = _leaves(given)
+        leaves = leaves_of(given)
         value = _checked(subject.value(given, labels))
         if not torch.isfinite(value):
             raise Failed(f"It is {value.item()} on {count} {pattern} sample{'s' if count > 1 else ''}.")
@@ -266,14 +254,14 @@ def _one_class(subject: LossSubject) -> None:
 def _weights(subject: LossSubject) -> None:
     if "weights" not in subject.parameters:
         raise NotApplicable("it takes no weights")
-    labels = _labels()
+    labels = make_labels()
     given = subject.given(labels, seed=3)
-    weights = torch.rand(_BATCH, generator=torch.Generator().manual_seed(4), dtype=torch.float64) + 0.5
+    weights = torch.rand(BATCH, generator=torch.Generator().manual_seed(4), dtype=torch.float64) + 0.5
     once, thrice = (subject.number(given, labels, factor * weights) for factor in (1, 3))
     # a contrastive loss may well count a weight of 3 as three copies, of which there are then more to tell apart
     if subject.takes == "logits" and abs(once - thrice) > 1e-6 * max(1.0, abs(once)):
         raise Failed(f"Weights three times as large give {thrice:.6g} instead of {once:.6g}.")
-    kept = torch.arange(_BATCH) < _BATCH - 4
+    kept = torch.arange(BATCH) < BATCH - 4
     part = (
         {k: v[kept] if torch.is_tensor(v) else v for k, v in given.items()} if isinstance(given, dict) else given[kept]
     )
@@ -289,7 +277,7 @@ def _weights(subject: LossSubject) -> None:
     "compute in float32: logits.float().",
 )
 def _half(subject: LossSubject) -> str:
-    labels = _labels()
+    labels = make_labels()
     given = subject.given(labels, seed=5)
     low = (
         {k: v.bfloat16() if torch.is_tensor(v) and v.is_floating_point() else v for k, v in given.items()}
@@ -299,7 +287,7 @@ def _half(subject: LossSubject) -> str:
     loss = subject.made()
     weighted = (torch.ones(len(labels)),) if "weights" in subject.parameters else ()
     value = _checked(loss(low, labels, *weighted)).item()
-    exact = subject.number(_double(low), labels)
+    exact = subject.number(as_double(low), labels)
     if not abs(value - exact) <= 0.02 * max(1.0, abs(exact)):
         raise Failed(f"It is {value:.6g} on bfloat16 input, and {exact:.6g} on the same numbers in float64.")
     return f"{value:.4g}, exactly {exact:.4g}"
@@ -311,12 +299,12 @@ def _half(subject: LossSubject) -> str:
     "work on copies; keep a state in a torch.nn.Module, and draw random numbers from torch's generator only in the model.",
 )
 def _pure(subject: LossSubject) -> None:
-    labels = _labels()
+    labels = make_labels()
     given = subject.given(labels, seed=6)
-    before = [tensor.clone() for tensor in _tensors(given)]
+    before = [tensor.clone() for tensor in tensors_of(given)]
     values = [subject.number(given, labels) for _ in range(2)]
-    same = all(torch.equal(one, other) for one, other in zip(before, _tensors(given), strict=True))
-    if not same or not torch.equal(labels, _labels()):
+    same = all(torch.equal(one, other) for one, other in zip(before, tensors_of(given), strict=True))
+    if not same or not torch.equal(labels, make_labels()):
         raise Failed("It changes what it was given.")
     if values[0] != values[1]:
         raise Failed(f"The same call gives {values[0]!r} and then {values[1]!r}.")

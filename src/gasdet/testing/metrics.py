@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gasdet.registry import load_target
+from gasdet.registry import PluginInfo, load_target
+from gasdet.testing.plugins import add_plugin_checks
 from gasdet.testing.suite import Failed, NotApplicable, Suite
 from gasdet.types import ComponentSpec
 
@@ -23,6 +24,7 @@ _TOLERANCE = 1e-9
 """Two orders of a sum may differ by rounding, and by no more."""
 
 SUITE: Suite[MetricSubject] = Suite("metric")
+add_plugin_checks(SUITE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +32,7 @@ class MetricSubject:
     """A metric under test."""
 
     spec: ComponentSpec
+    plugin: PluginInfo | None = None
 
     @property
     def function(self) -> Callable[..., Any]:
@@ -156,8 +159,8 @@ def _ties(subject: MetricSubject) -> None:
 
 @SUITE.check(
     "weights-are-repeats",
-    "a weight of k counts like k copies of the sample, a weight of 0 like its absence, and no weights like ones",
-    "use the weights in every count and mean, and leave out samples of weight 0.",
+    "a weight of k counts like k copies of the sample, 0 like its absence, no weights like ones, and parts of a weight add up",
+    "use the weights as they are, without rounding, in every count and mean, and leave out samples of weight 0.",
 )
 def _weights(subject: MetricSubject) -> None:
     for seed in range(3):
@@ -170,6 +173,13 @@ def _weights(subject: MetricSubject) -> None:
         plain, ones = subject.value(labels, scores), subject.value(labels, scores, np.ones(labels.size))
         if not _same(plain, ones):
             raise Failed(f"Without weights it gives {plain:.9g}, with weights of 1 {ones:.9g}.")
+        # quarters are exact in floating point, so that bins of equal weight end where they did
+        halved = np.concatenate([0.25 * weights, 0.75 * weights])
+        split = subject.value(np.tile(labels, 2), np.tile(scores, 2), halved)
+        if not _same(value, split):
+            raise Failed(
+                f"Samples in two parts of a quarter and three quarters of their weight give {split:.9g}, not {value:.9g}."
+            )
 
 
 @SUITE.check(

@@ -13,7 +13,8 @@ import numpy.typing as npt
 
 from gasdet.errors import GasdetError, MediaError, PluginError
 from gasdet.media import Decoded, decode
-from gasdet.registry import load_target
+from gasdet.registry import PluginInfo, load_target
+from gasdet.testing.plugins import add_plugin_checks
 from gasdet.testing.samples import encoded, garbage
 from gasdet.testing.suite import Failed, NotApplicable, Suite
 from gasdet.types import ComponentSpec, Modality, Preprocessing
@@ -21,6 +22,7 @@ from gasdet.types import ComponentSpec, Modality, Preprocessing
 Frames = npt.NDArray[np.uint8]
 
 SUITE: Suite[PreprocessorSubject] = Suite("preprocessor")
+add_plugin_checks(SUITE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +30,7 @@ class PreprocessorSubject:
     """A preprocessor under test."""
 
     spec: ComponentSpec
+    plugin: PluginInfo | None = None
 
     @property
     def function(self) -> Callable[..., Any]:

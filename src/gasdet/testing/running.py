@@ -5,17 +5,14 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from gasdet.registry import COMPONENT_KINDS, Registered, Registry, load_registry
+from gasdet.registry import COMPONENT_KINDS, PluginInfo, Registered, Registry, load_registry
 from gasdet.testing.suite import Report, Told
-from gasdet.types import ComponentKind, ComponentSpec
+from gasdet.types import ComponentKind, ComponentSpec, Kind
 
 if TYPE_CHECKING:
     from gasdet.testing.suite import Suite
-
-Kind = Literal["detector", "metric", "loss", "calibrator", "preprocessor"]
-KINDS: tuple[Kind, ...] = ("detector", "metric", "loss", "calibrator", "preprocessor")
 
 
 def suites() -> Mapping[Kind, Suite[Any]]:
@@ -38,15 +35,17 @@ def check_detector(
 
     Args:
         name: As registered, or ``plugin/name``.
-        weights: As ``--weights``. None takes the demo weights; without such, the network that the recipe's builder makes for
-            the demo data, with random weights: what is then checked is the code.
-        data: Labelled data for the polarity check, as ``--data`` takes them. None takes the demo data for demo weights; for
-            other weights that check does not apply then.
+        weights: As ``--weights``. None takes the demo weights; without such, a release that is in the package or was fetched
+            before; without either, the network that the recipe's builder makes for the demo data, with random weights: what
+            is then checked is the code.
+        data: Labelled data for the polarity check, as ``--data`` takes them, "demo" for the demo data. None takes these for
+            demo weights; for other weights that check does not apply then.
         only: Names of the checks to run; empty for all.
 
     Raises:
         ConformanceError: A check failed; the message lists all that did.
-        UsageError: There is no such detector, or no check of a name in ``only``.
+        UsageError: There is no such detector, there are no such weights, the data cannot be used, or there is no check of a
+            name in ``only``.
     """
     return run_detector(name, weights=weights, data=data, only=only).require()
 
@@ -63,7 +62,9 @@ def run_detector(
     from gasdet.testing.detectors import SUITE, DetectorSubject
 
     with tempfile.TemporaryDirectory(prefix="gasdet-check-") as folder:
-        return SUITE.run(name, DetectorSubject(name, Path(folder), weights=weights, data=data), only, told)
+        subject = DetectorSubject(name, Path(folder), weights=weights, data=data)
+        subject.check_given()
+        return SUITE.run(name, subject, only, told)
 
 
 def check_metric(metric: str | ComponentSpec, *, only: Sequence[str] = ()) -> Report:
@@ -107,32 +108,33 @@ def check_preprocessor(preprocessor: str | ComponentSpec, *, only: Sequence[str]
 
 
 def run_component(
-    kind: ComponentKind, component: str | ComponentSpec, only: Sequence[str] = (), told: Told | None = None
+    kind: ComponentKind,
+    component: str | ComponentSpec | Registered[ComponentSpec],
+    only: Sequence[str] = (),
+    told: Told | None = None,
 ) -> Report:
-    """As ``check_metric`` and its like, without an error for checks that fail."""
-    if isinstance(component, ComponentSpec):
-        spec = component
-    else:
-        spec = load_registry().component(kind, component).spec
-    return suites()[kind].run(spec.name, _subject(kind, spec), only, told)
+    """As ``check_metric`` and its like, without an error for checks that fail; what is registered is held with its plugin."""
+    found = load_registry().component(kind, component) if isinstance(component, str) else component
+    spec, plugin = (found, None) if isinstance(found, ComponentSpec) else (found.spec, found.plugin)
+    return suites()[kind].run(spec.name, _subject(kind, spec, plugin), only, told)
 
 
-def _subject(kind: ComponentKind, spec: ComponentSpec) -> Any:
+def _subject(kind: ComponentKind, spec: ComponentSpec, plugin: PluginInfo | None) -> Any:
     if kind == "metric":
         from gasdet.testing.metrics import MetricSubject
 
-        return MetricSubject(spec)
+        return MetricSubject(spec, plugin)
     if kind == "loss":
-        from gasdet.testing.losses import LossSubject
+        from gasdet.testing.loss_subject import LossSubject
 
-        return LossSubject(spec)
+        return LossSubject(spec, plugin)
     if kind == "calibrator":
         from gasdet.testing.calibrators import CalibratorSubject
 
-        return CalibratorSubject(spec)
+        return CalibratorSubject(spec, plugin)
     from gasdet.testing.preprocessors import PreprocessorSubject
 
-    return PreprocessorSubject(spec)
+    return PreprocessorSubject(spec, plugin)
 
 
 def check_plugin(
@@ -161,7 +163,7 @@ def check_plugin(
     for kind, entry in _entries(load_registry(), name):
         told = starts(kind, entry.spec.name) if starts is not None else None
         if isinstance(entry.spec, ComponentSpec):
-            reports.append(run_component(kind, entry.spec, told=told))  # type: ignore[arg-type]
+            reports.append(run_component(kind, entry, told=told))  # type: ignore[arg-type]
         else:
             reports.append(run_detector(entry.qualified, weights=weights, data=data, told=told))
     return reports

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
+import shlex
 import tomllib
+from collections.abc import Iterable
 from pathlib import Path
 
 import importlib_metadata
@@ -16,7 +19,8 @@ def plugin_of(text: str) -> str:
     """What to look for in the registry: the text itself, or, where it is a folder with a pyproject.toml, its distribution.
 
     Raises:
-        UsageError: It is a path and no folder, a folder without a usable pyproject.toml, or what it holds is not installed.
+        UsageError: It is a path and no folder, a folder without a usable pyproject.toml, what it holds is not installed, or
+            what is installed under that name is other code.
     """
     folder = Path(text).expanduser()
     if not text.startswith((".", "/", "~")) and not ("/" in text and folder.is_dir()):
@@ -31,10 +35,47 @@ def plugin_of(text: str) -> str:
         raise UsageError(
             f"{file} is no pyproject.toml with a project's name; give the folder of a plugin's source."
         ) from None
-    if not project.get("entry-points", {}).get(PROJECT):
+    entries = project.get("entry-points", {}).get(PROJECT)
+    if not entries:
         raise UsageError(f"{file} has no entry point in the group {PROJECT!r}, so that it is no plugin.")
     try:
         importlib_metadata.distribution(name)
     except importlib_metadata.PackageNotFoundError:
-        raise UsageError(f"{name} is not installed here; install it with: pip install -e {text}.") from None
+        raise UsageError(f"{name} is not installed here; install it with: {_install(folder)}.") from None
+    for module in dict.fromkeys(str(value).partition(":")[0] for value in entries.values()):
+        _check_same(module, folder, name)
     return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def _install(folder: Path) -> str:
+    return f"pip install -e {shlex.quote(str(folder))}"
+
+
+def _check_same(module: str, folder: Path, name: str) -> None:
+    """Refuse a folder whose code is not what an import of the module gives: the kit would check that other code."""
+    origin = _origin(module.partition(".")[0]) or _origin(module)
+    if origin is None or origin.is_relative_to(folder.resolve()):
+        return
+    # installed from a wheel: the package there is to be the folder's, file by file
+    package = origin.parent if origin.name == "__init__.py" else origin
+    here = next((p for p in (folder / "src" / package.name, folder / package.name) if p.exists()), None)
+    if here is None or _code(here) != _code(package):
+        raise UsageError(
+            f"the {name} that is installed here is that of {package}, and the code in {folder} is not the same; "
+            f"install it with: {_install(folder)}."
+        )
+
+
+def _origin(module: str) -> Path | None:
+    """The file that an import would take; None where there is none, which the registry then says."""
+    try:
+        found = importlib.util.find_spec(module)
+    except Exception:  # a package's __init__ may raise anything
+        return None
+    return Path(found.origin).resolve() if found is not None and found.origin else None
+
+
+def _code(path: Path) -> dict[str, bytes]:
+    """Content of each Python file by its path below."""
+    files: Iterable[Path] = path.rglob("*.py") if path.is_dir() else (path,)
+    return {file.relative_to(path).as_posix(): file.read_bytes() for file in files}

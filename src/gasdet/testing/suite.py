@@ -37,12 +37,14 @@ class Check(Generic[Subject]):
         demands: What must be so, one line.
         advice: What to change where it is not, one line.
         function: Looks at a subject: returns what it measured (or nothing), raises ``Failed`` or ``NotApplicable``.
+        needs: Checks whose failure would make this one fail too: where one of them failed, it does not run.
     """
 
     name: str
     demands: str
     advice: str
     function: Callable[[Subject], str | None]
+    needs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,22 +134,23 @@ class Suite(Generic[Subject]):
 
     Args:
         kind: "detector", "metric", "loss", "calibrator" or "preprocessor".
-        gate: The check without which the later ones have nothing to look at: where it does not pass, they do not run.
+        gates: The checks without which the later ones have nothing to look at: where one does not pass, they do not run.
     """
 
-    def __init__(self, kind: str, gate: str = "imports") -> None:
+    def __init__(self, kind: str, *gates: str) -> None:
         self.kind = kind
-        self.gate = gate
+        self.gates = gates or ("imports",)
         self.checks: dict[str, Check[Subject]] = {}
 
     def check(
-        self, name: str, demands: str, advice: str
+        self, name: str, demands: str, advice: str, needs: Sequence[str] = ()
     ) -> Callable[[Callable[[Subject], str | None]], Callable[[Subject], str | None]]:
         """Decorate a function that looks at a subject; its place in the file is its place in the suite."""
 
         def add(function: Callable[[Subject], str | None]) -> Callable[[Subject], str | None]:
             assert name not in self.checks, f"two checks of the {self.kind} suite are called {name}"
-            self.checks[name] = Check(name, demands, advice, function)
+            assert set(needs) <= set(self.checks), f"{name} needs a check that does not come before it"
+            self.checks[name] = Check(name, demands, advice, function, tuple(needs))
             return function
 
         return add
@@ -169,7 +172,7 @@ class Suite(Generic[Subject]):
             raise UsageError(
                 f"there is no {self.kind} check called {', '.join(unknown)}; there are {', '.join(self.checks)}."
             )
-        assert self.gate in self.checks, f"the {self.kind} suite has no check {self.gate}"
+        assert set(self.gates) <= set(self.checks), f"the {self.kind} suite lacks one of its gates {self.gates}"
         chosen = [check for check in self.checks.values() if not only or check.name in only]
         results = []
         for result in self._results(chosen, subject):
@@ -179,14 +182,18 @@ class Suite(Generic[Subject]):
         return Report(self.kind, name, tuple(results))
 
     def _results(self, chosen: Sequence[Check[Subject]], subject: Subject) -> Iterator[CheckResult]:
+        in_the_way: dict[str, str] = {}  # of checks that failed, or did not run for that, what those say that need them
         unusable = ""
         for check in chosen:
-            if unusable:
-                yield CheckResult(check.name, check.demands, "not applicable", unusable)
-                continue
-            result = _run(check, subject)
-            if check.name == self.gate and result.result != "passed":
-                unusable = f"{self.gate}: {result.result}"
+            said = unusable or next((in_the_way[name] for name in check.needs if name in in_the_way), "")
+            if said:
+                result = CheckResult(check.name, check.demands, "not applicable", said)
+            else:
+                result = _run(check, subject)
+            if said or result.result == "failed":
+                in_the_way[check.name] = said or f"{check.name}: failed"
+            if check.name in self.gates and result.result != "passed":
+                unusable = unusable or f"{check.name}: {result.result}"
             yield result
 
 

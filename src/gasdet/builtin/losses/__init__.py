@@ -13,13 +13,14 @@ What they share, and docs/losses.md explains:
 
 from __future__ import annotations
 
-from gasdet.builtin.losses.classification import brier, cross_entropy, focal, focal_brier
+from gasdet.builtin.losses.classification import brier, cross_entropy, cross_entropy_optimum, focal, focal_brier
 from gasdet.builtin.losses.score import combined_score, soft_mcc
 
 __all__ = [
     "brier",
     "combined_score",
     "cross_entropy",
+    "cross_entropy_optimum",
     "focal",
     "focal_brier",
     "soft_mcc",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -34,6 +36,11 @@ def cross_entropy(
         # log(1 - p_t) = log p_t - signed, so that one softplus is enough
         losses = losses + 0.5 * label_smoothing * signed
     return weighted_mean(losses, sample_weights(weights, signed))
+
+
+def cross_entropy_optimum(label_smoothing: float = 0.0) -> float:
+    """The margin towards its own class at which :func:`cross_entropy` of a sample is smallest: where p_t is 1 - s/2."""
+    return math.log(2.0 / label_smoothing - 1.0) if label_smoothing else math.inf
 
 
 def focal(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ from gasdet.scaffold import KINDS, write_plugin
 from gasdet.types import Modality
 
 if TYPE_CHECKING:
-    from gasdet.scaffold.writing import Kind
+    from gasdet.types import Kind
 
 
 @click.command("new")
@@ -36,5 +37,5 @@ def command(name: str, modality: str, kind: Kind, out: Path | None) -> None:
     made = write_plugin(name, kind=kind, modality=Modality(modality), out=out)
     shown = text.shown(str(made.folder))
     click.echo(f"Wrote {len(made.files)} files in {shown}. Next:")
-    click.echo(f"  pip install -e '{shown}[test]'")
+    click.echo(f"  pip install -e {shlex.quote(f'{shown}[test]')}")
     click.echo(f"  gasdet plugin check {name if kind == 'detector' else f'gasdet-{name}'}")

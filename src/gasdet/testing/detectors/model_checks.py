@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import time
 from pathlib import Path
 from typing import Any
@@ -11,17 +12,20 @@ import numpy.typing as npt
 import torch
 
 from gasdet.bundle import Detector
-from gasdet.errors import GasdetError
+from gasdet.errors import GasdetError, first_line
 from gasdet.testing.detectors.plugin_checks import SUITE
 from gasdet.testing.detectors.subject import RANDOM, DetectorSubject
 from gasdet.testing.suite import Failed, NotApplicable
+from gasdet.training.checkpoint import own_random_numbers
 from gasdet.types import Modality
 
 _ROUNDING = 2e-3
 """How far logits may differ, relative to their size, where a library may choose another order of its sums."""
+_SUM_OF_SHARES = 1e-4
 _BFLOAT16 = 0.15
 """How far probabilities may differ in bfloat16, which keeps 8 bits of a number."""
-_POLARITY_SAMPLES = 80
+_SAME = ("deterministic", "no-state")
+"""What a check needs that compares two calls: else it would find noise, or what another call left."""
 
 
 @SUITE.check(
@@ -32,7 +36,7 @@ _POLARITY_SAMPLES = 80
 def _loads(subject: DetectorSubject) -> str:
     detector = subject.detector
     kind = {RANDOM: "random weights of the recipe's network for the demo data", "demo": "demo weights"}
-    what = kind.get(subject.weights_kind, str(subject.given))
+    what = kind.get(subject.weights_kind, f"the weights {subject.given or subject.weights}")
     return f"{what}, {sum(p.numel() for p in detector.module.parameters()):,} parameters"
 
 
@@ -44,21 +48,145 @@ def _close(one: npt.NDArray[Any], other: npt.NDArray[Any], tolerance: float = _R
 
 @SUITE.check(
     "output-shape",
-    "it gives finite logits [B, 2] (or [B, 3]) for batches of 1, 2 and 5",
-    "return one tensor of logits in the order (real, synthetic[, semisynthetic]); do not squeeze a batch of one.",
+    "it gives finite logits [B, 2] (or [B, 3]) for batches of 1, 2 and 5, and no probabilities",
+    "return one tensor of logits in the order (real, synthetic[, semisynthetic]), without softmax or sigmoid; do not squeeze a "
+    "batch of one, and name no device: the caller moves module and input.",
 )
 def _output_shape(subject: DetectorSubject) -> str:
+    found = []
     for count in (1, 2, 5):
-        logits = subject.logits(subject.batch(count)[0])
-        if not np.isfinite(logits).all():
+        found.append(subject.logits(subject.batch(count)[0]))
+        if not np.isfinite(found[-1]).all():
             raise Failed(f"Logits of a batch of {count} are not finite.")
+    rows = np.concatenate(found)
+    if rows.min() >= 0.0 and rows.max() <= 1.0 and np.abs(rows.sum(axis=1) - 1.0).max() < _SUM_OF_SHARES:
+        raise Failed(
+            "Every row lies in [0, 1] and sums to 1: these are probabilities, and read as logits they keep P(synthetic) "
+            "between 0.27 and 0.73."
+        )
     return f"[B, {subject.detector.num_classes}]"
+
+
+@SUITE.check(
+    "eval-mode",
+    "load_model returns a module in eval mode, in all its parts, and a forward pass leaves it so",
+    "end load_model with model.eval(), do not call train() in forward, and do not override eval() or train() without calling "
+    "the base class.",
+)
+def _eval_mode(subject: DetectorSubject) -> None:
+    module = subject.call_load_model(subject.file())
+    if training := _in_training(module):
+        raise Failed(f"In training mode when load_model returns: {training}.")
+    with torch.inference_mode():
+        module(torch.from_numpy(subject.batch(1)[0]))
+    if training := _in_training(module):
+        raise Failed(f"In training mode after a forward pass: {training}.")
+
+
+def _in_training(module: torch.nn.Module) -> str:
+    return ", ".join([name or "the whole" for name, part in module.named_modules() if part.training][:5])
+
+
+@SUITE.check(
+    "deterministic",
+    "the same batch gives the same bits, whatever torch's random numbers are",
+    "draw no random numbers in evaluation: a random crop, a dropout called as a function, noise.",
+    needs=("eval-mode",),
+)
+def _deterministic(subject: DetectorSubject) -> None:
+    batch = subject.batch(3)[0]
+    found = []
+    for seed in (0, 1):
+        detector = subject.load()  # anew: what another call left behind is the next check's
+        _seed(seed)
+        found.append(subject.logits(batch, detector))
+    if not np.array_equal(found[0], found[1]):
+        raise Failed(f"The logits differ by up to {float(np.abs(found[0] - found[1]).max()):.3g}.")
+
+
+def _seed(seed: int) -> None:
+    torch.manual_seed(seed)
+    np.random.seed(seed)
+    random.seed(seed)
+
+
+@SUITE.check(
+    "no-state",
+    "a call leaves nothing behind: parameters, buffers, random numbers and the next call's result stay as they were",
+    "keep no running mean, cache or counter in evaluation, write to no input, and set no seed in forward.",
+    needs=("deterministic",),
+)
+def _no_state(subject: DetectorSubject) -> None:
+    detector = subject.load()
+    before = {name: tensor.clone() for name, tensor in detector.module.state_dict().items()}
+    batch, same_shape, longer = subject.batch(2)[0], subject.batch(2, seed=2)[0], subject.batch(3, seed=3)[0]
+    first = subject.logits(batch, detector)
+    subject.logits(longer, detector)
+    later = subject.logits(same_shape, detector)
+    if not np.array_equal(later, subject.logits(same_shape, subject.load())):
+        raise Failed("A batch gives other logits after other batches than on its own.")
+    if not np.array_equal(first, subject.logits(batch, detector)):
+        raise Failed("The same batch gives other logits after other batches.")
+    changed = [n for n, t in detector.module.state_dict().items() if not torch.equal(t, before[n])]
+    if changed:
+        raise Failed(f"Evaluation changes {', '.join(changed[:5])}.")
+    if setters := _seeds_set(subject):
+        raise Failed(f"A forward pass sets the seed of {' and '.join(setters)} for the whole process.")
+    _check_input_kept(subject)
+
+
+def _seeds_set(subject: DetectorSubject) -> list[str]:
+    """Whose random numbers go on alike after a forward pass, whatever they were before; drawing some is allowed."""
+    batch = subject.batch(1)[0]
+    following = []
+    with own_random_numbers(torch.device("cpu")):
+        for seed in (1, 2):
+            _seed(seed)
+            subject.logits(batch)
+            following.append(
+                {"torch": torch.rand(4).tolist(), "numpy": np.random.rand(4).tolist(), "random": random.random()}
+            )
+    return [name for name in following[0] if following[0][name] == following[1][name]]
+
+
+def _check_input_kept(subject: DetectorSubject) -> None:
+    """The core hands a model a copy of its own; a bundle elsewhere gets the caller's tensor."""
+    given = torch.from_numpy(subject.batch(2)[0]).float()
+    kept = given.clone()
+    with torch.inference_mode():
+        subject.detector.module(given)
+    if not torch.equal(given, kept):
+        raise Failed("It changes its input in place.")
+
+
+@SUITE.check(
+    "batch-invariant",
+    "a sample's logits do not depend on the samples beside it, nor on how many there are",
+    "no mean, norm or attention over the batch's dimension; BatchNorm in eval mode only.",
+    needs=_SAME,
+)
+def _batch_invariant(subject: DetectorSubject) -> str:
+    batch = subject.batch(4)[0]
+    others = subject.batch(4, seed=1)[0]
+    together = subject.logits(batch)
+    alone = np.concatenate([subject.logits(batch[i : i + 1]) for i in range(len(batch))])
+    mixed = subject.logits(np.concatenate([others[:2], batch[2:3], others[3:]]))[2]
+    turned = subject.logits(np.ascontiguousarray(batch[::-1]))[::-1]
+    for what, one, other in (
+        ("alone", together, alone),
+        ("beside others", together[2], mixed),
+        ("in another order", together, turned),
+    ):
+        if not _close(one, other) <= 1.0:
+            raise Failed(f"Logits differ by up to {float(np.abs(one - other).max()):.3g} {what}.")
+    return f"largest difference {float(np.abs(together - alone).max()):.1g}"
 
 
 @SUITE.check(
     "input-dtypes",
     "pixels give the same logits as bytes (uint8) and as floating-point numbers from 0 to 255",
     "begin forward with x = x.float() / 255 (or what the method asks for), whatever the dtype.",
+    needs=_SAME,
 )
 def _input_dtypes(subject: DetectorSubject) -> str:
     if subject.modality is Modality.AUDIO:
@@ -81,6 +209,7 @@ def _logits(output: Any) -> torch.Tensor:
     "with weights that declare it, it runs in bfloat16, and its probabilities stay near those in float32",
     "create constants and positions in the weights' dtype, compute what needs precision in float32, or leave bfloat16 out of "
     "WeightsSpec.dtypes.",
+    needs=_SAME,
 )
 def _bfloat16(subject: DetectorSubject) -> str:
     weights = subject.spec.weights_named(subject.weights)
@@ -102,81 +231,10 @@ def _probability(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
 
 
 @SUITE.check(
-    "eval-mode",
-    "load_model's module is in eval mode after loading, in all its parts",
-    "do not call train() in forward, and do not override eval() or train() without calling the base class.",
-)
-def _eval_mode(subject: DetectorSubject) -> None:
-    detector = subject.load()
-    detector.logits(subject.batch(1)[0])
-    training = [name or "the whole" for name, part in detector.module.named_modules() if part.training]
-    if training:
-        raise Failed(f"In training mode after a forward pass: {', '.join(training[:5])}.")
-
-
-@SUITE.check(
-    "deterministic",
-    "the same batch gives the same bits, whatever torch's random numbers are",
-    "draw no random numbers in evaluation: a random crop, a dropout called as a function, noise.",
-)
-def _deterministic(subject: DetectorSubject) -> None:
-    batch = subject.batch(3)[0]
-    found = []
-    for seed in (0, 1):
-        torch.manual_seed(seed)
-        np.random.seed(seed)
-        found.append(subject.logits(batch))
-    if not np.array_equal(found[0], found[1]):
-        raise Failed(f"The logits differ by up to {float(np.abs(found[0] - found[1]).max()):.3g}.")
-
-
-@SUITE.check(
-    "batch-invariant",
-    "a sample's logits do not depend on the samples beside it, nor on how many there are",
-    "no mean, norm or attention over the batch's dimension; BatchNorm in eval mode only.",
-)
-def _batch_invariant(subject: DetectorSubject) -> str:
-    batch = subject.batch(4)[0]
-    others = subject.batch(4, seed=1)[0]
-    together = subject.logits(batch)
-    alone = np.concatenate([subject.logits(batch[i : i + 1]) for i in range(len(batch))])
-    mixed = subject.logits(np.concatenate([others[:2], batch[2:3], others[3:]]))[2]
-    turned = subject.logits(np.ascontiguousarray(batch[::-1]))[::-1]
-    for what, one, other in (
-        ("alone", together, alone),
-        ("beside others", together[2], mixed),
-        ("in another order", together, turned),
-    ):
-        if not _close(one, other) <= 1.0:
-            raise Failed(f"Logits differ by up to {float(np.abs(one - other).max()):.3g} {what}.")
-    return f"largest difference {float(np.abs(together - alone).max()):.1g}"
-
-
-@SUITE.check(
-    "no-state",
-    "a call leaves nothing behind: parameters, buffers and the next call's result stay as they were",
-    "keep no running mean, cache or counter in evaluation.",
-)
-def _no_state(subject: DetectorSubject) -> None:
-    detector = subject.load()
-    before = {name: tensor.clone() for name, tensor in detector.module.state_dict().items()}
-    batch, other = subject.batch(2)[0], subject.batch(3, seed=2)[0]
-    given = batch.copy()
-    first = subject.logits(given, detector)
-    if not np.array_equal(given, batch):
-        raise Failed("It changes its input.")
-    subject.logits(other, detector)
-    if not np.array_equal(first, subject.logits(batch, detector)):
-        raise Failed("The same batch gives other logits after another batch.")
-    changed = [n for n, t in detector.module.state_dict().items() if not torch.equal(t, before[n])]
-    if changed:
-        raise Failed(f"Evaluation changes {', '.join(changed[:5])}.")
-
-
-@SUITE.check(
     "offers-agree",
     "what it offers beside forward (features, embeddings, outputs, details) gives forward's logits",
     "let forward call the same code; docs/plugins.md says what each must return.",
+    needs=_SAME,
 )
 def _offers_agree(subject: DetectorSubject) -> str:
     module: Any = subject.detector.module
@@ -201,22 +259,26 @@ def _offers_agree(subject: DetectorSubject) -> str:
 
 @SUITE.check(
     "extreme-content",
-    "constant input (black, white, silence, full scale) gives finite logits",
+    "constant input (black, white, silence, full scale) and pure noise give finite logits",
     "guard divisions by a norm, a standard deviation or a loudness that is 0.",
 )
 def _extreme_content(subject: DetectorSubject) -> None:
     batch = subject.batch(1)[0]
     audio = subject.modality is Modality.AUDIO
-    for value in (0.0, 1.0, -1.0) if audio else (0, 128, 255):
-        logits = subject.logits(np.full_like(batch, value))
+    rng = np.random.default_rng(0)
+    noise = rng.uniform(-1, 1, batch.shape) if audio else rng.integers(0, 256, batch.shape)
+    contents = {f"that is {value} everywhere": value for value in ((0.0, 1.0, -1.0) if audio else (0, 128, 255))}
+    for what, content in {**contents, "of noise": noise}.items():
+        logits = subject.logits(np.broadcast_to(content, batch.shape).astype(batch.dtype))
         if not np.isfinite(logits).all():
-            raise Failed(f"Input that is {value} everywhere gives {logits.tolist()}.")
+            raise Failed(f"Input {what} gives {logits.tolist()}.")
 
 
 @SUITE.check(
     "wrong-input-refused",
-    "input of another kind raises an error instead of giving logits",
-    "do not flatten, squeeze or pad whatever comes into something that fits.",
+    "input of another shape raises a ValueError that says so, instead of giving logits",
+    "begin forward with a look at x.shape, and raise ValueError with what the model takes and what it got; do not flatten, "
+    "squeeze or pad whatever comes into something that fits.",
 )
 def _wrong_input(subject: DetectorSubject) -> None:
     x = torch.from_numpy(subject.batch(2)[0])
@@ -228,8 +290,16 @@ def _wrong_input(subject: DetectorSubject) -> None:
         try:
             with torch.inference_mode():
                 output = _logits(subject.detector.module(given))
-        except (Exception, GasdetError):
-            continue
+        except (ValueError, GasdetError) as error:
+            if str(error).strip():
+                continue
+            raise Failed(
+                f"Input {list(given.shape)} ({what}) raises a {type(error).__name__} without a word."
+            ) from None
+        except Exception as error:
+            raise Failed(
+                f"Input {list(given.shape)} ({what}) raises {type(error).__name__} from somewhere inside: {first_line(error)}."
+            ) from None
         raise Failed(f"Input {list(given.shape)} ({what}) gives an output {list(output.shape)}.")
 
 
@@ -237,16 +307,16 @@ def _wrong_input(subject: DetectorSubject) -> None:
     "polarity",
     "on labelled samples, synthetic ones get the higher P(synthetic): AUROC above 0.5",
     "logits are in the order (real, synthetic), label 1 is synthetic; a swapped order is the commonest mistake of all.",
+    needs=(*_SAME, "batch-invariant", "input-dtypes"),
 )
 def _polarity(subject: DetectorSubject) -> str:
     from gasdet.builtin.metrics import auroc
-    from gasdet.data import load_data
     from gasdet.evaluation.score import score_samples
 
     if subject.data is None and subject.weights_kind != "demo":
-        raise NotApplicable(f"its weights are {subject.weights_kind}; name labelled data for them with --data")
-    source = "demo" if subject.data is None else subject.data
-    data = load_data(source, limit=_POLARITY_SAMPLES, modalities={subject.modality})
+        kind = {RANDOM: "random", "release": "a release"}.get(subject.weights_kind, "no demo weights")
+        raise NotApplicable(f"its weights are {kind}; name labelled data for them with --data")
+    data = subject.labelled
     pairs = zip(data.samples, score_samples([subject.detector], data.samples), strict=True)
     scored = [(sample.label, record["p_synthetic"]) for sample, record in pairs if record["status"] == "ok"]
     labelled = [(label, p) for label, p in scored if label is not None]

@@ -4,45 +4,14 @@ from __future__ import annotations
 
 import importlib
 import inspect
-import json
-import subprocess
-import sys
 from pathlib import Path
 
 from gasdet.bundle.codecheck import check_code
 from gasdet.testing.detectors.subject import DetectorSubject
+from gasdet.testing.plugins import MAX_IMPORT_MS, check_light, check_range, lacking_summary
 from gasdet.testing.suite import Failed, NotApplicable, Suite
 
-MAX_IMPORT_MS = 50.0
-"""How long an entry point's module may take to import: ``gasdet list`` imports those of all plugins."""
-_TRIES = 5
-_SUMMARY = 120
-_HEAVY = (
-    "torch",
-    "torchvision",
-    "torchaudio",
-    "timm",
-    "transformers",
-    "peft",
-    "numpy",
-    "av",
-    "cv2",
-    "sklearn",
-    "scipy",
-)
-
-SUITE: Suite[DetectorSubject] = Suite("detector", gate="loads")
-
-_TIMED_IMPORT = """
-import importlib, json, sys, time
-import gasdet
-module, heavy = sys.argv[1], sys.argv[2].split(",")
-before = set(sys.modules)
-start = time.perf_counter()
-importlib.import_module(module)
-elapsed = (time.perf_counter() - start) * 1000
-print(json.dumps({"ms": elapsed, "heavy": [name for name in heavy if name in sys.modules and name not in before]}))
-"""
+SUITE: Suite[DetectorSubject] = Suite("detector", "loads", "output-shape")
 
 
 @SUITE.check(
@@ -51,23 +20,7 @@ print(json.dumps({"ms": elapsed, "heavy": [name for name in heavy if name in sys
     "keep plugin.py to specs; name everything else by its import path.",
 )
 def _light(subject: DetectorSubject) -> str:
-    module = subject.entry.plugin.module.partition(":")[0]
-    times = []
-    for _ in range(_TRIES):
-        done = subprocess.run(
-            [sys.executable, "-c", _TIMED_IMPORT, module, ",".join(_HEAVY)], capture_output=True, text=True, check=False
-        )
-        if done.returncode:
-            raise Failed(f"{module} does not import in a process of its own: {done.stderr.strip().splitlines()[-1]}.")
-        found = json.loads(done.stdout.splitlines()[-1])
-        if found["heavy"]:
-            raise Failed(f"{module} imports {', '.join(found['heavy'])}.")
-        times.append(found["ms"])
-        if min(times) < MAX_IMPORT_MS:  # a busy machine makes the others slow, not this one fast
-            break
-    if min(times) >= MAX_IMPORT_MS:
-        raise Failed(f"{module} takes {min(times):.0f} ms to import, the shortest of {_TRIES} times.")
-    return f"{min(times):.1f} ms"
+    return check_light(subject.entry.plugin)
 
 
 @SUITE.check(
@@ -77,7 +30,8 @@ def _light(subject: DetectorSubject) -> str:
 )
 def _metadata(subject: DetectorSubject) -> None:
     spec = subject.spec
-    lacking = [name for name in ("summary", "input", "code_licence") if not getattr(spec, name)]
+    lacking = lacking_summary(spec.summary)
+    lacking += [name for name in ("input", "code_licence") if not getattr(spec, name)]
     if not (spec.paper or spec.notes):
         lacking.append("paper (or notes that say where the method is from)")
     for weights in spec.weights:
@@ -86,8 +40,6 @@ def _metadata(subject: DetectorSubject) -> None:
         fetched = not weights.source.startswith("package:")
         lacking += [f"sha256 of the weights {weights.name!r}"] if fetched and not weights.sha256 else []
     lacking += [f"licence of the backbone {b.name!r}" for b in spec.backbones if not b.licence]
-    if "\n" in spec.summary or len(spec.summary) > _SUMMARY:
-        lacking.append(f"a summary of one line of at most {_SUMMARY} characters")
     if lacking:
         raise Failed(f"The spec lacks {', '.join(lacking)}.")
 
@@ -98,14 +50,7 @@ def _metadata(subject: DetectorSubject) -> None:
     'state requires_gasdet, e.g. ">=0.1,<1".',
 )
 def _version_range(subject: DetectorSubject) -> str:
-    from packaging.specifiers import SpecifierSet
-
-    stated = subject.spec.requires_gasdet
-    if not stated:
-        raise Failed("requires_gasdet is empty: a later gasdet would load it and fail somewhere inside.")
-    if all(part.operator not in ("<", "<=", "==", "~=", "===") for part in SpecifierSet(stated)):
-        raise Failed(f"requires_gasdet is {stated!r}, which has no upper bound.")
-    return stated
+    return check_range(subject.spec.requires_gasdet)
 
 
 @SUITE.check(

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import shutil
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,13 +14,16 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from gasdet import api
 from gasdet.bundle import Detector
 from gasdet.bundle.config import CONFIG_NAME, DEFAULT_WEIGHTS_NAME
-from gasdet.errors import WeightsError
+from gasdet.bundle.fidelity import has_foreign_names
+from gasdet.bundle.weights import WeightsChoiceError, resolve_weights, weights_state
+from gasdet.data import Dataset, load_data
+from gasdet.errors import GasdetError, UsageError
 from gasdet.registry import Registered, load_registry, load_target
 from gasdet.testing import samples
 from gasdet.testing.suite import Failed, NotApplicable
@@ -27,6 +33,7 @@ from gasdet.types import DetectorSpec, Modality
 
 RANDOM = "random"
 """Weights of a network that the recipe's builder made just now, for a detector that has none at hand."""
+POLARITY_SAMPLES = 80
 
 
 class DetectorSubject:
@@ -35,7 +42,8 @@ class DetectorSubject:
     Args:
         name: As registered.
         folder: Where checks write; empty, and removed by whoever made it.
-        weights: As ``--weights``; None takes demo weights, else random ones of the recipe's network for the demo data.
+        weights: As ``--weights``; None takes demo weights, else a release that is at hand, else random ones of the recipe's
+            network for the demo data.
         data: Labelled data for the polarity check; None takes the demo data for demo weights.
     """
 
@@ -45,6 +53,7 @@ class DetectorSubject:
         self.folder = folder
         self.given = weights
         self.data = data
+        self._batches: dict[tuple[int, int], tuple[npt.NDArray[Any], npt.NDArray[np.int64]]] = {}
 
     @property
     def spec(self) -> DetectorSpec:
@@ -67,23 +76,73 @@ class DetectorSubject:
             raise NotApplicable("its plugin states no recipe")
         return recipe_of(self.spec).for_demo()
 
-    @property
+    def check_given(self) -> None:
+        """See that weights and data that the caller chose exist: a mistake in them is not the detector's.
+
+        Raises:
+            UsageError: They cannot be used.
+        """
+        if self.data is not None:
+            _ = self.labelled
+        if self.given is not None:
+            try:
+                resolve_weights(self.spec, self.given, demo_data=False, offline=True)
+            except WeightsChoiceError:
+                raise
+            except GasdetError:
+                pass  # the check "loads" tells it
+
+    @functools.cached_property
+    def labelled(self) -> Dataset:
+        """Samples for the polarity check, of both classes.
+
+        Raises:
+            UsageError: The data cannot be read, or hold no samples of both classes of the detector's modality.
+        """
+        source = "demo" if self.data is None else self.data
+        try:
+            data = load_data(source, limit=POLARITY_SAMPLES, modalities={self.modality})
+        except GasdetError as error:
+            raise UsageError(f"the data for the polarity check cannot be used: {error}") from None
+        if not {0, 1} <= {sample.label for sample in data.samples}:
+            raise UsageError(
+                f"{data.description} holds no {self.modality} samples of both classes, which the polarity check needs; name "
+                "others with --data."
+            )
+        return data
+
+    @functools.cached_property
     def weights_kind(self) -> str:
-        """``demo``, ``given`` or ``random``."""
+        """``given``, ``demo``, ``release`` or ``random``."""
         if self.given is not None:
             return "demo" if self.given == "demo" else "given"
-        return "demo" if self.spec.weights_named("demo") is not None else RANDOM
+        if self.spec.weights_named("demo") is not None:
+            return "demo"
+        return "release" if self._release else RANDOM
+
+    @functools.cached_property
+    def _release(self) -> str:
+        """The name of a release that is in the package or was fetched before; empty where there is none."""
+        at_hand = (state for state in weights_state(self.spec) if state.kind == "release" and state.available)
+        return next((state.name for state in at_hand), "")
 
     @functools.cached_property
     def weights(self) -> str:
         """What ``--weights`` takes."""
-        kind = self.weights_kind
-        return (self.given or "demo") if kind != RANDOM else str(self._random_weights())
+        if self.given is not None:
+            return self.given
+        if self.weights_kind == RANDOM:
+            return str(self._random_weights())
+        return self._release if self.weights_kind == "release" else "demo"
 
     def _random_weights(self) -> Path:
+        lacking = "its plugin states no recipe" if not self.spec.recipe else ""
+        if not lacking and self.recipe.needs_backbone:
+            lacking = "its recipe needs a backbone"
+        if lacking:
+            # not "not applicable": nothing of the model would be looked at, and the report would call that a success
+            raise Failed(f"There are no weights to check it with: no demo weights, no release at hand, and {lacking}.")
         recipe = self.recipe
-        if recipe.needs_backbone:
-            raise NotApplicable("it has no demo weights, and its recipe needs a backbone: give some with --weights")
         torch.manual_seed(0)
         state = self.build().state_dict()
         preprocessing = {**self.spec.preprocessing, **recipe.preprocessing}
@@ -97,9 +156,27 @@ class DetectorSubject:
         builder: Callable[..., nn.Module] = load_target(recipe.builder)
         return builder(None, **{**self.spec.model, **recipe.model})
 
-    def load(self, weights: str | None = None) -> Detector:
-        """The detector, loaded anew, without a calibrator."""
-        return api.load(self.name, weights or self.weights, calibrator=False, offline=True)
+    def load(self, weights: str | None = None, seed: int = 0) -> Detector:
+        """The detector, loaded anew, without a calibrator.
+
+        Args:
+            weights: As ``--weights``; None for the weights under test.
+            seed: Of torch's random numbers meanwhile: two loads with one seed are the same, also where ``load_model`` leaves
+                something at its random initial value.
+        """
+        chosen = weights or self.weights
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return api.load(self.name, chosen, calibrator=False, offline=True)
+
+    def call_load_model(self, file: Path) -> nn.Module:
+        """What the plugin's own ``load_model`` makes of a file, without what the core does before and after it.
+
+        A bundle runs where there is no gasdet, so that ``load_model`` itself has to be right.
+        """
+        function: Callable[..., nn.Module] = load_target(f"{self.spec.target}:load_model")
+        with contextlib.redirect_stdout(sys.stderr):
+            return function(str(file), **self.detector.model_kwargs)
 
     @functools.cached_property
     def detector(self) -> Detector:
@@ -107,8 +184,11 @@ class DetectorSubject:
         return self.load()
 
     def batch(self, count: int, seed: int = 0) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64]]:
-        """An input as it gets it, and labels."""
-        return samples.batch(self.detector.preprocessing, count, seed)
+        """An input as it gets it, and labels; the caller's own."""
+        if (count, seed) not in self._batches:
+            self._batches[count, seed] = samples.batch(self.detector.preprocessing, count, seed)
+        array, labels = self._batches[count, seed]
+        return array.copy(), labels.copy()
 
     def logits(self, batch: npt.NDArray[Any], detector: Detector | None = None) -> npt.NDArray[np.float32]:
         """The model's own logits of a batch."""
@@ -149,17 +229,27 @@ class DetectorSubject:
         (folder / CONFIG_NAME).write_text(yaml.safe_dump(config), encoding="utf-8")
         return folder
 
-    def check_refused(self, folder: Path, what: str) -> None:
-        """Demand that loading such weights is an error of gasdet.
+    def own_tensors(self) -> dict[str, torch.Tensor]:
+        """The tensors under the model's own names: of a file with its publisher's names, what ``load_model`` made of them."""
+        tensors = load_file(str(self.file()))
+        if has_foreign_names(load_target(self.spec.target), tensors):
+            return dict(self.detector.module.state_dict())
+        return tensors
+
+    def check_refused(self, name: str, state: Mapping[str, torch.Tensor], what: str) -> None:
+        """Demand that ``load_model`` raises an error for such weights.
 
         Raises:
-            Failed: They are loaded.
+            Failed: It returns a module.
         """
+        folder = self.saved(name, state)
         try:
-            self.load(str(folder))
-        except WeightsError:
+            self.call_load_model(folder / DEFAULT_WEIGHTS_NAME)
+        except Exception:
             return
-        raise Failed(f"Weights with {what} are loaded without an error.")
+        finally:
+            shutil.rmtree(folder)  # large weights need not lie there several times
+        raise Failed(f"load_model takes weights with {what} without an error.")
 
 
 def _plain(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -48,6 +48,35 @@ def minimal_when_right(logits, labels, weights=None):
     return good(logits, 1 - labels, weights)
 
 
+def one_sided(logits, labels, weights=None):
+    """Has nothing to say of real samples."""
+    own = functional.cross_entropy(logits.double(), labels, reduction="none")
+    return _mean(own * labels, _weights(own, weights)) + 0 * logits.sum()
+
+
+def too_sure(logits, labels, weights=None):
+    """Cross-entropy, and a margin of 5 as an aim: sure and right logits cost more than these."""
+    margins = (logits[:, 1] - logits[:, 0]).double() * (2 * labels - 1)
+    own = functional.cross_entropy(logits.double(), labels, reduction="none")
+    return _mean(own + (margins - 5) ** 2 / 60, _weights(own, weights))
+
+
+def five(**options):
+    """What the one above may state; it is near enough to where its minimum is."""
+    return 5.25
+
+
+def one(**options):
+    """What it may not."""
+    return 1.0
+
+
+def uses_labels(embeddings, labels, weights=None):
+    """Short embeddings, whatever they are of."""
+    square = embeddings.double().square().mean(dim=1)
+    return _mean(square, _weights(square, weights))
+
+
 def one_class(logits, labels, weights=None):
     """A constant where a class is absent."""
     if len(labels.unique()) < 2:

@@ -2,6 +2,8 @@
 
 from gasdet import ComponentSpec, hookimpl
 
+requires_gasdet = ">=0.1,<1"
+
 
 @hookimpl
 def register_metrics(register):
