@@ -29,6 +29,7 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -40,6 +41,7 @@ DURATION = re.compile(r"\d+(?:\.\d+)? ?(?:ms|s|min)\b")
 HASH = re.compile(r"-[0-9a-f]{8}\b")
 DECIMAL = re.compile(r"-?\d*\.\d+")
 TOLERANCE = 0.02
+SCREEN = {"COLUMNS": "118", "NO_COLOR": "1"}
 
 
 def sample_clip(folder: Path) -> None:
@@ -57,9 +59,9 @@ def sample_clip(folder: Path) -> None:
 
 def run(command: str, folder: Path) -> str:
     """The command's standard output; a failure ends the script with what it said."""
-    environment = os.environ | {
-        "COLUMNS": "118",
-        "NO_COLOR": "1",
+    environment = {
+        **os.environ,
+        **SCREEN,
         "PATH": os.pathsep.join((sysconfig.get_path("scripts"), os.environ.get("PATH", ""))),
     }
     done = subprocess.run(
@@ -67,7 +69,12 @@ def run(command: str, folder: Path) -> str:
     )
     if done.returncode:
         sys.exit(f"$ {command}\nexited with {done.returncode}\n{done.stdout}{done.stderr}")
-    return "\n".join(line.rstrip() for line in done.stdout.splitlines()) + "\n"
+    return tidied(done.stdout)
+
+
+def tidied(output: str) -> str:
+    """Without blanks at the ends of lines, as the README has it."""
+    return "\n".join(line.rstrip() for line in output.splitlines()) + "\n"
 
 
 def beginning(output: str, lines: str | None) -> str:
@@ -85,6 +92,22 @@ def agrees(old: str, new: str) -> bool:
     return all(abs(float(a) - float(b)) <= TOLERANCE for a, b in numbers)
 
 
+def renewed(text: str, runner: Callable[[str], str]) -> tuple[str, int, list[str]]:
+    """The text with what its commands print now, how many blocks it has, and a report on each that disagreed."""
+    stale: list[str] = []
+
+    def paste(match: re.Match[str]) -> str:
+        output = beginning(runner(match["command"]), match["lines"])
+        if agrees(match["output"], output):
+            return match[0]
+        stale.append(f"$ {match['command']}\n--- README.md\n{match['output']}+++ now\n{output}")
+        named = f"<!-- {match['part']} of: {match['command']} -->"
+        return f"{named}\n```console\n$ {match['shown']}\n{output}```\n"
+
+    pasted, found = BLOCK.subn(paste, text)
+    return pasted, found, stale
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     mode = parser.add_mutually_exclusive_group(required=True)
@@ -92,25 +115,14 @@ def main() -> None:
     mode.add_argument("--check", action="store_true")
     arguments = parser.parse_args()
     readme = REPOSITORY / "README.md"
-    text = readme.read_text(encoding="utf-8")
-    stale: list[str] = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         sample_clip(folder)
-
-        def paste(match: re.Match[str]) -> str:
-            output = beginning(run(match["command"], folder), match["lines"])
-            if agrees(match["output"], output):
-                return match[0]
-            stale.append(f"$ {match['command']}\n--- README.md\n{match['output']}+++ now\n{output}")
-            named = f"<!-- {match['part']} of: {match['command']} -->"
-            return f"{named}\n```console\n$ {match['shown']}\n{output}```\n"
-
-        renewed, found = BLOCK.subn(paste, text)
+        text, found, stale = renewed(readme.read_text(encoding="utf-8"), lambda command: run(command, folder))
     if not found:
         sys.exit("README.md has no block that begins with '<!-- output of: ... -->'")
     if arguments.write:
-        readme.write_text(renewed, encoding="utf-8")
+        readme.write_text(text, encoding="utf-8")
         print(f"{found} blocks, {len(stale)} renewed")
     elif stale:
         sys.exit("README.md no longer says what the commands print (make readme renews it):\n\n" + "\n".join(stale))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import importlib
 import importlib.util
 import os
@@ -59,25 +60,39 @@ def _install(target: Path, *packages: str) -> Path:
     return target
 
 
+def _site(factory: pytest.TempPathFactory, name: str, *packages: str) -> Path:
+    """A folder with these installed: one for all test processes of a run, made by the first that comes."""
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        return _install(factory.mktemp(name), *packages)
+    site = factory.getbasetemp().parent / name
+    with site.with_name(f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        whole = site.with_name(f"{name}.whole")
+        if not whole.exists():
+            _install(site, *packages)
+            whole.touch()
+    return site
+
+
 @pytest.fixture(scope="session")
 def plugin_site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder for PYTHONPATH with four plugins truly installed: ``edges`` (image, release and demo weights), ``loudness``
     (audio, demo weights only), one that fails to import, one whose hook raises.
     """
     names = ("gasdet-testimage", "gasdet-testaudio", "gasdet-testimporterror", "gasdet-testhookerror")
-    return _install(tmp_path_factory.mktemp("plugins"), *names)
+    return _site(tmp_path_factory, "plugins", *names)
 
 
 @pytest.fixture(scope="session")
 def collision_site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder for PYTHONPATH with one plugin that registers ``edges`` too, and ``corners``."""
-    return _install(tmp_path_factory.mktemp("collision"), "gasdet-testcollision")
+    return _site(tmp_path_factory, "collision", "gasdet-testcollision")
 
 
 @pytest.fixture(scope="session")
 def region_site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder for PYTHONPATH with one plugin, testregion, whose preprocessor ``faces`` finds red pixels."""
-    return _install(tmp_path_factory.mktemp("region"), "gasdet-testregion")
+    return _site(tmp_path_factory, "region", "gasdet-testregion")
 
 
 @pytest.fixture

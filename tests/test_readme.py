@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import importlib.util
 import re
-import subprocess
+import shlex
 import sys
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+from click.testing import CliRunner
 
-SCRIPT = Path(__file__).resolve().parent.parent / "scripts" / "readme_output.py"
+from gasdet.cli.group import gasdet as cli
+
+README = Path(__file__).resolve().parent.parent / "README.md"
+SCRIPT = README.parent / "scripts" / "readme_output.py"
 
 
 @pytest.fixture(scope="module")
@@ -25,9 +29,56 @@ def script() -> ModuleType:
 
 
 @pytest.mark.slow
-def test_readme_says_what_the_commands_print() -> None:
-    result = subprocess.run([sys.executable, str(SCRIPT), "--check"], capture_output=True, text=True, check=False)
-    assert result.returncode == 0, result.stdout + result.stderr
+def test_readme_says_what_the_commands_print(
+    script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The commands are run in this process, which imports torch once for all of them."""
+    script.sample_clip(tmp_path)
+    monkeypatch.chdir(tmp_path)
+
+    def run(command: str) -> str:
+        program, *words = shlex.split(command)
+        assert program == "gasdet"
+        done = CliRunner(env=script.SCREEN).invoke(cli, words, prog_name=program, catch_exceptions=False)
+        assert done.exit_code == 0, done.output
+        return script.tidied(done.stdout)
+
+    text = README.read_text(encoding="utf-8")
+    pasted, found, stale = script.renewed(text, run)
+    assert found >= 4
+    assert not stale, "\n".join(stale)
+    assert pasted == text
+
+
+README_OF_ONE = """\
+<!-- first 2 lines of: gasdet list -->
+```console
+$ gasdet list
+{}```
+"""
+
+
+def test_the_script_checks_and_writes_a_block(
+    script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The command in a process of its own, as ``make readme`` runs it."""
+    readme = tmp_path / "README.md"
+    readme.write_text(README_OF_ONE.format("nothing\n"))
+    monkeypatch.setattr(script, "REPOSITORY", tmp_path)
+    monkeypatch.setattr(script, "sample_clip", lambda folder: None)
+
+    def called(option: str) -> None:
+        monkeypatch.setattr(sys, "argv", ["readme_output.py", option])
+        script.main()
+
+    with pytest.raises(SystemExit, match=r"(?s)no longer says.*--- README\.md\nnothing\n\+\+\+ now\n.*\.\.\.\n"):
+        called("--check")
+    assert readme.read_text() == README_OF_ONE.format("nothing\n")
+    called("--write")
+    shown = "\n".join([*script.run("gasdet list", tmp_path).splitlines()[:2], "...", ""])
+    assert readme.read_text() == README_OF_ONE.format(shown)
+    called("--check")
+    assert capsys.readouterr().out == "1 blocks, 1 renewed\n1 blocks agree\n"
 
 
 @pytest.mark.parametrize(
@@ -47,12 +98,13 @@ def test_what_counts_as_the_same_output(script: ModuleType, old: str, new: str, 
 
 
 @pytest.mark.slow
-def test_the_python_example_runs(script: ModuleType, tmp_path: Path) -> None:
-    readme = (SCRIPT.parent.parent / "README.md").read_text(encoding="utf-8")
-    (example,) = re.findall(r"```python\n(.*?)```", readme, flags=re.DOTALL)
+def test_the_python_example_runs(
+    script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (example,) = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), flags=re.DOTALL)
     script.sample_clip(tmp_path)
-    done = subprocess.run([sys.executable, "-c", example], cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    scored, summary = done.stdout.splitlines()
+    monkeypatch.chdir(tmp_path)
+    exec(compile(example, "README.md", "exec"), {"__name__": "__main__"})
+    scored, summary = capsys.readouterr().out.splitlines()
     assert re.fullmatch(r"clip\.mp4 (0|1)\.\d+ ", scored)
     assert "'value': 0." in summary

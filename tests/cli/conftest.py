@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 import wave
 from pathlib import Path
 
@@ -56,3 +59,20 @@ def labelled(tmp_path: Path) -> Path:
     whole = (folder / "synthetic" / "gan" / "0.png").read_bytes()
     (folder / "synthetic" / "gan" / "cut.png").write_bytes(whole[: len(whole) // 2])
     return folder
+
+
+@pytest.fixture
+def without_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The clean process's answers from this one: a process of its own takes seconds."""
+    from gasdet.bundle import clean_process, comparison
+
+    def answered(request: Path) -> subprocess.CompletedProcess[bytes]:
+        try:
+            clean_process.answer(json.loads(request.read_text()))
+        except Exception as error:
+            return subprocess.CompletedProcess([], 1, b"", repr(error).encode())
+        finally:
+            sys.modules.pop("model", None)
+        return subprocess.CompletedProcess([], 0, b"", b"")
+
+    monkeypatch.setattr(comparison, "start_clean", answered)

@@ -20,9 +20,11 @@ import gasdet as public
 from gasdet import api
 from gasdet.bundle.calibration import read_calibrator
 from gasdet.cli.group import gasdet
+from gasdet.data import load_data
 from gasdet.errors import UsageError
 from gasdet.evaluation.finished import Run
 from gasdet.evaluation.records import read_records, table_of, write_records
+from gasdet.evaluation.scored_samples import ID_DIGITS
 
 pytestmark = pytest.mark.usefixtures("with_plugins")
 
@@ -384,3 +386,13 @@ def test_an_absent_run_and_detector_are_said(run: Path, tmp_path: Path) -> None:
     unknown = calibrate("--run", run, "--method", "plat")
     assert unknown.exit_code == 2
     assert "did you mean 'platt'?" in unknown.stderr
+
+
+def test_of_demo_its_calibration_split_is_taken(weights: Path, tmp_path: Path) -> None:
+    result = calibrate(
+        "--plugin", "npr", "--weights", "demo", "--data", "demo", "--force", "--out", tmp_path / "c.json"
+    )
+    assert result.exit_code == 0, result.stderr
+    fitted_on = read_calibrator(tmp_path / "c.json").fitted_on["sample_ids"]
+    ids = {sample.sample_id[:ID_DIGITS] for sample in load_data("demo", split="calibration").samples}
+    assert set(str(fitted_on).split()) < ids

@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,22 +23,6 @@ from gasdet.registry import load_registry
 
 
 @pytest.fixture
-def without_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The clean process's answers from this one: a process of its own takes seconds."""
-
-    def answered(request: Path) -> subprocess.CompletedProcess[bytes]:
-        try:
-            clean_process.answer(json.loads(request.read_text()))
-        except Exception as error:
-            return subprocess.CompletedProcess([], 1, b"", repr(error).encode())
-        finally:
-            sys.modules.pop("model", None)
-        return subprocess.CompletedProcess([], 0, b"", b"")
-
-    monkeypatch.setattr(comparison, "start_clean", answered)
-
-
-@pytest.fixture
 def here(with_plugins: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The working folder of a command that runs in this process, with the test plugins."""
     monkeypatch.chdir(tmp_path)
@@ -50,8 +35,12 @@ def call(*arguments: object) -> Result:
     return result
 
 
+def records(run: api.Run) -> list[dict[str, Any]]:
+    return run.records().to_pylist()
+
+
 def scores(run: api.Run) -> dict[str, tuple[str, float | None]]:
-    return {row["sample_id"]: (row["status"], row["p_synthetic"]) for row in run.records().to_pylist()}
+    return {row["sample_id"]: (row["status"], row["p_synthetic"]) for row in records(run)}
 
 
 def test_a_bundle_and_its_zip(labelled: Path, here: Path) -> None:
@@ -127,8 +116,61 @@ def test_wrong_use(here: Path, arguments: tuple[str, ...], code: int, message: s
     assert not (here / "b").exists()
 
 
+FORKING = """
+import contextlib, importlib, json, os, runpy, sys, traceback
+for name in ("torch", "torchvision", "torchaudio", "timm", "safetensors.torch"):
+    with contextlib.suppress(ImportError):
+        importlib.import_module(name)
+for line in sys.stdin:
+    script, request = json.loads(line)
+    child = os.fork()
+    if not child:
+        os.chdir(os.path.dirname(request))
+        os.dup2(os.open(request + ".errors", os.O_WRONLY | os.O_CREAT), 2)
+        sys.argv = [script, request]
+        try:
+            runpy.run_path(script, run_name="__main__")
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)
+        os._exit(0)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+"""
+
+
+@pytest.fixture
+def forked_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Path]]:
+    """Clean processes that are forks of one that has imported torch and timm: gasdet cannot be imported in them either.
+
+    Gives the requests that they answered.
+    """
+    caches = {name: str(tmp_path / "cache") for name in ("HF_HOME", "TORCH_HOME", "XDG_CACHE_HOME")}
+    parent = subprocess.Popen(
+        [sys.executable, "-I", "-c", FORKING],
+        env={**os.environ, **caches, "HF_HUB_OFFLINE": "1"},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert parent.stdin is not None
+    assert parent.stdout is not None
+    given, told, answered = parent.stdin, parent.stdout, []
+
+    def start(request: Path) -> subprocess.CompletedProcess[bytes]:
+        print(json.dumps([clean_process.__file__, str(request)]), file=given, flush=True)
+        code = int(told.readline())
+        answered.append(request)
+        return subprocess.CompletedProcess([], code, b"", Path(f"{request}.errors").read_bytes())
+
+    monkeypatch.setattr(comparison, "start_clean", start)
+    yield answered
+    parent.communicate()
+
+
 @pytest.mark.slow
-def test_every_plugin_of_the_checkout_exports_and_its_bundle_says_the_same(tmp_path: Path, repository: Path) -> None:
+def test_every_plugin_of_the_checkout_exports_and_its_bundle_says_the_same(
+    tmp_path: Path, repository: Path, forked_processes: list[Path]
+) -> None:
     """On the demo data, with the demo weights: the same record for each sample, to the last bit."""
     own = [
         p.name.removeprefix("gasdet-")
@@ -141,11 +183,20 @@ def test_every_plugin_of_the_checkout_exports_and_its_bundle_says_the_same(tmp_p
         if e.plugin.distribution.removeprefix("gasdet-") in own and e.spec.weights_named("demo") is not None
     ]
     assert {e.plugin.distribution.removeprefix("gasdet-") for e in entries} == set(own)
-    for entry in entries:
-        name = entry.spec.name
-        told = package.export(name, tmp_path / name, weights="demo", zipped=True)
-        assert told.difference <= 1e-4, name
-        one = package.evaluate([name], "demo", weights="demo", limit=12, out=tmp_path / f"{name}-plugin")
-        other = package.evaluate([tmp_path / name], "demo", limit=12, trust_code=True, out=tmp_path / f"{name}-bundle")
-        assert scores(one) == scores(other), name
-        assert all(status == "ok" for status, _ in scores(one).values()), name
+    names = [entry.spec.name for entry in entries]
+    for name in names:
+        assert package.export(name, tmp_path / name, weights="demo", zipped=True).difference <= 1e-4, name
+    assert len(forked_processes) == len(names)
+    runs = [
+        package.evaluate([package.load(name, "demo") for name in names], "demo", limit=72, out=tmp_path / "plugins"),
+        package.evaluate(
+            [tmp_path / name for name in names], "demo", limit=72, trust_code=True, out=tmp_path / "bundles"
+        ),
+    ]
+    one, other = (
+        {(r["detector"], r["sample_id"]): (r["status"], r["p_synthetic"]) for r in records(run)} for run in runs
+    )
+    assert one == other
+    for name in names:
+        assert sum(detector == name for detector, _ in one) >= 12, name
+    assert {status for status, _ in one.values()} == {"ok"}

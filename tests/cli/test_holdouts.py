@@ -187,13 +187,18 @@ def test_no_trace_of_a_failing_catalogue(case: str, planted: Planted, labelled: 
 
 def test_another_key_gives_names_that_share_nothing(planted: Planted, here: Path) -> None:
     cells: list[set[str]] = []
+    rows: list[list[tuple[Any, ...]]] = []
     (here / "other.key").write_text(OTHER_KEY)
     for number, option in enumerate(([], ["--holdout-key", "other.key"])):
         evaluate("--holdout", planted.catalogue, "--holdouts-only", *option, "--out", f"run{number}")
         columns = Run.open(Path(f"run{number}")).records().to_pydict()
         cells.append({v for c in ("run_id", "sample_id", "dataset", "generator", "group") for v in columns[c]} - {""})
+        rows.append(list(zip(*(columns[c] for c in ("status", "reason", "label", "media_type")), strict=True)))
     assert not cells[0] & cells[1]
     assert len(cells[0]) == len(cells[1]) > ALL
+    # Nor does a row's place: by the catalogue's own order, row n of one run would be row n of the other.
+    assert sorted(rows[0], key=str) == sorted(rows[1], key=str)
+    assert rows[0] != rows[1]
 
 
 def test_wrong_uses(planted: Planted, labelled: Path, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:

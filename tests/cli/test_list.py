@@ -12,6 +12,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
+
+from gasdet.cli.group import gasdet as command
+from gasdet.registry import load_registry
 
 Gasdet = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -104,11 +108,19 @@ def test_a_collision_is_shown_with_both_packages(gasdet: Gasdet, plugin_site: Pa
 
 
 @pytest.mark.parametrize("columns", [80, 120])
-def test_a_table_fits_the_width_at_hand(gasdet: Gasdet, plugin_site: Path, collision_site: Path, columns: int) -> None:
+def test_a_table_fits_the_width_at_hand(
+    with_plugins: Path, collision_site: Path, monkeypatch: pytest.MonkeyPatch, columns: int
+) -> None:
+    monkeypatch.syspath_prepend(str(collision_site))
+    monkeypatch.setenv("GASDET_PLUGINS", "testimage,testaudio,testimporterror,testhookerror,testcollision")
+    monkeypatch.setenv("COLUMNS", str(columns))
+    load_registry.cache_clear()
     for arguments in (("list",), ("list", "--hooks"), ("info", "loudness"), ("info", "combined_score")):
-        done = gasdet(*arguments, site=(plugin_site, collision_site), COLUMNS=str(columns))
-        assert done.returncode == 0
-        too_long = [line for line in done.stdout.splitlines() if len(line) > columns and " " in line.strip()]
+        done = CliRunner().invoke(command, arguments, catch_exceptions=False)
+        assert done.exit_code == 0
+        lines = done.stdout.splitlines()
+        assert max(map(len, lines)) > columns / 2
+        too_long = [line for line in lines if len(line) > columns and " " in line.strip()]
         assert all("sha256" in line or "/" in line for line in too_long), too_long
 
 
@@ -157,13 +169,14 @@ def test_five_plugins_are_listed_in_a_quarter_of_a_second(
     wall: list[float] = []
     processor: list[float] = []
     deadline = time.monotonic() + 15
-    while (not wall or min(wall) >= BUDGET_S) and time.monotonic() < deadline:
+    best = float("inf")
+    while best >= BUDGET_S and time.monotonic() < deadline:
         used, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
         done = gasdet("list", site=(plugin_site, collision_site))
         wall.append(time.perf_counter() - started)
         now = resource.getrusage(resource.RUSAGE_CHILDREN)
         processor.append(now.ru_utime - used.ru_utime + now.ru_stime - used.ru_stime)
         assert done.stdout.count(" is broken: ") >= 2
-    busy = os.getloadavg()[0] > (os.cpu_count() or 1)
-    best = min(processor) if busy and min(wall) >= BUDGET_S else min(wall)
+        busy = os.getloadavg()[0] > (os.cpu_count() or 1)
+        best = min(processor) if busy and min(wall) >= BUDGET_S else min(wall)
     assert best < BUDGET_S, f"best of {len(wall)} runs: {min(wall):.3f} s, of processor time {min(processor):.3f} s"

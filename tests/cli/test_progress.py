@@ -106,6 +106,35 @@ def test_the_start_of_processes_is_no_part_of_the_rate(clock: Clock, capsys: pyt
     assert second == "decoding: 504 of 10000, 96.7/s, 2 min left"
 
 
+def test_a_file_that_starts_over_makes_no_rate_and_no_time_left_below_nothing(
+    clock: Clock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sink = progress.PlainProgress()
+    sink.start("downloading", 10 << 20, unit="bytes")
+    sink.advance(4 << 20, 0)  # of an earlier attempt
+    for _ in range(2):
+        clock.now += 1.5
+        sink.advance(1 << 19, 0)
+    clock.now += 5.0
+    sink.advance(-(5 << 20), 0)
+    clock.now += 5.0
+    sink.advance(1 << 20, 0)
+    assert capsys.readouterr().err.splitlines() == [
+        "downloading: 5.0 MiB of 10.0 MiB, 341.3 KiB/s, 15 s left",
+        "downloading: 0 bytes of 10.0 MiB, 128.0 KiB/s, 80 s left",
+        "downloading: 1.0 MiB of 10.0 MiB, 157.5 KiB/s, 58 s left",
+    ]
+
+
+def test_nothing_but_a_start_over_is_no_rate(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+    sink = progress.PlainProgress(first=0.0)
+    sink.start("downloading", 10 << 20, unit="bytes")
+    sink.advance(1 << 20, 0)
+    clock.now += 9.0
+    sink.advance(-(1 << 20), 0)
+    assert capsys.readouterr().err.splitlines()[-1] == "downloading: 0 bytes of 10.0 MiB"
+
+
 def test_notes_go_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
     for sink in (progress.PlainProgress(), progress.BarProgress()):
         sink.note("demo [weights] are used")
@@ -120,14 +149,16 @@ def test_off_the_terminal_lines_are_printed() -> None:
 def test_on_a_terminal_there_is_a_bar_with_rate_and_errors() -> None:
     code = textwrap.dedent("""
         import sys, time
+        import gasdet.cli.progress
         from gasdet.cli.progress import BarProgress, progress
 
         assert "rich" not in sys.modules
+        gasdet.cli.progress._RATE_AFTER_S = 0.1
         sink = progress()
         assert isinstance(sink, BarProgress)
         sink.start("scoring", 40)
         for i in range(40):
-            time.sleep(0.04)
+            time.sleep(0.01)
             sink.advance(1, i % 10 == 0)
             if i == 20:
                 sink.note("half [way]")

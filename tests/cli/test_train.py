@@ -97,10 +97,10 @@ def test_every_option_arrives(labelled: Path, tmp_path: Path, received: dict[str
 
 CATALOGUE = """
 datasets:
-  - {name: one, path: labelled/real, modality: image, media_type: real, content_category: nature}
-  - {name: two, path: labelled/synthetic, modality: image, media_type: synthetic, content_category: nature}
-  - {name: three, path: labelled/synthetic, modality: image, media_type: synthetic, content_category: faces}
-  - {name: four, path: nowhere, modality: audio, media_type: real, content_category: nature}
+  - {name: one, path: labelled/real, modality: image, media_type: real, category: nature}
+  - {name: two, path: labelled/synthetic, modality: image, media_type: synthetic, category: nature}
+  - {name: three, path: labelled/synthetic, modality: image, media_type: synthetic, category: faces}
+  - {name: four, path: nowhere, modality: audio, media_type: real, category: nature}
 """
 
 

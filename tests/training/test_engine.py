@@ -7,8 +7,9 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -35,11 +36,31 @@ def _one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-def in_a_process(folder: Path, options: Mapping[str, Any], *launcher: str) -> subprocess.CompletedProcess[str]:
-    folder.mkdir(exist_ok=True)
-    command = [sys.executable, *launcher, str(SUPPORT / "engine_job.py"), str(folder), json.dumps(options)]
+Jobs = Callable[..., SimpleNamespace]
+
+
+@pytest.fixture(scope="module")
+def jobs() -> Iterator[Jobs]:
+    """Runs a training in a process of its own, or in several that train together: see support/engine_job.py.
+
+    ``jobs(folder, options, processes=2, path=site)``; the answer has ``returncode`` and ``stderr``.
+    """
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=240)
+    command = [sys.executable, str(SUPPORT / "engine_job.py")]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, env=environment, **pipes) as server:
+        assert server.stdin is not None
+        assert server.stdout is not None
+        channel = server.stdin, server.stdout
+
+        def run(folder: Path, options: Mapping[str, Any], processes: int = 1, path: Path = SUPPORT) -> SimpleNamespace:
+            folder.mkdir(exist_ok=True)
+            job = {"folder": str(folder), "options": options, "processes": processes, "path": str(path)}
+            print(json.dumps(job), file=channel[0], flush=True)
+            return SimpleNamespace(**json.loads(channel[1].readline()))
+
+        yield run
+        server.kill()  # it has nothing left to do, and torch takes its time to leave
 
 
 class Deaf(job.Shuffle):
@@ -122,11 +143,11 @@ def test_stage_leaves_a_plain_module_and_its_log(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_killed_training_ends_with_the_same_bits(tmp_path: Path) -> None:
+def test_killed_training_ends_with_the_same_bits(tmp_path: Path, jobs: Jobs) -> None:
     """Killed in the second epoch, between two validations, with AdamW, EMA, dropout, BatchNorm, noise and parts."""
     recipe = {"evaluate_every": 3, "accumulate": 2, "channels_last": True}
     whole, module = job.train(tmp_path / "whole", {"recipe": recipe})
-    killed = in_a_process(tmp_path / "killed", {"recipe": recipe, "kill_after": 21})
+    killed = jobs(tmp_path / "killed", {"recipe": recipe, "kill_after": 21})
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     resumed, again = job.train(tmp_path / "killed", {"recipe": recipe})
     job.assert_same(module, again)
@@ -390,7 +411,7 @@ NETS: dict[str, dict[str, Any]] = {
 @pytest.mark.slow
 @pytest.mark.usefixtures("with_toy_losses")
 @pytest.mark.parametrize("net", NETS)
-def test_two_processes_train_as_one(tmp_path: Path, net: str) -> None:
+def test_two_processes_train_as_one(tmp_path: Path, net: str, jobs: Jobs, toy_losses_site: Path) -> None:
     """Killed in the second epoch, too: each process has a share of a batch, in two parts."""
     options = {
         "net": {"batchnorm": False, "dropout": 0.0},
@@ -398,11 +419,10 @@ def test_two_processes_train_as_one(tmp_path: Path, net: str) -> None:
         "recipe": {**NETS[net], "epochs": 2, "accumulate": 2},
     }
     _, alone = job.train(tmp_path / "one", options)
-    launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
-    killed = in_a_process(tmp_path / "two", {**options, "kill_after": 14}, *launcher)
-    assert killed.returncode
+    killed = jobs(tmp_path / "two", {**options, "kill_after": 14}, processes=2, path=toy_losses_site)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert job.lines(tmp_path / "two"), "it was killed after the first validation"
-    resumed = in_a_process(tmp_path / "two", options, *launcher)
+    resumed = jobs(tmp_path / "two", options, processes=2, path=toy_losses_site)
     assert resumed.returncode == 0, resumed.stderr
     together = load_file(tmp_path / "two" / "final.safetensors")
     for name, tensor in alone.state_dict().items():

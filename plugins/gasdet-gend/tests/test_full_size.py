@@ -23,13 +23,14 @@ from gasdet_gend.plugin import GEND
 
 clip = decode(Path(sys.argv[1]), Preprocessing.from_mapping(Modality.VIDEO, GEND.preprocessing)).array
 model = GenD("clip")
-generator = torch.Generator().manual_seed(0)
-numbers = {n: 0.02 * torch.randn(t.shape, generator=generator) for n, t in model.encoder.state_dict().items()}
+drawn = 0.02 * torch.randn(1 << 20, generator=torch.Generator().manual_seed(0))  # drawing 300 million takes seconds
+state = model.encoder.state_dict()
+numbers = {n: drawn.repeat(1 + t.numel() // len(drawn))[: t.numel()].view(t.shape) for n, t in state.items()}
 load_tensors(model.encoder, numbers, "random numbers")
 model.requires_grad_(False).eval()
 start = time.perf_counter()
 with torch.inference_mode():
-    logits, details = model.forward_with_details(torch.from_numpy(clip)[None])
+    logits, details = model.forward_with_details(torch.from_numpy(clip[::4])[None])  # of 16: each takes seconds
 print(json.dumps({
     "shape": list(clip.shape),
     "seconds": time.perf_counter() - start,
@@ -48,8 +49,8 @@ def test_one_real_clip_with_random_weights(shared_media: Path, capsys: pytest.Ca
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
     assert told["shape"] == [16, 3, 224, 224]
-    assert told["frames_used"] == [16]
+    assert told["frames_used"] == [4]
     assert told["p"] == pytest.approx(told["frame_p"], abs=1e-6)  # W_o is zero: the frames' mean
-    assert told["peak_kib"] < 6 * 1024**2
+    assert told["peak_kib"] < 4 * 1024**2
     with capsys.disabled():
-        print(f"\nGenD CLIP-L, random weights, 16 frames: {told['seconds']:.1f} s, peak {told['peak_kib'] >> 10} MiB")  # noqa: T201
+        print(f"\nGenD CLIP-L, random weights, 4 frames: {told['seconds']:.1f} s, peak {told['peak_kib'] >> 10} MiB")  # noqa: T201

@@ -185,7 +185,7 @@ def test_demo_weights_call_jitter_more_synthetic_than_smooth_motion() -> None:
 @pytest.mark.slow
 def test_demo_weights_beat_chance_on_the_demos_test_split_and_its_held_back_generators(tmp_path: Path) -> None:
     """The held-back generators' 20 clips against all 60 real ones; intervals by bootstrap over scenes."""
-    auroc = evaluated(["--split", "test"], "demo", tmp_path / "all")
+    auroc = evaluated("demo", tmp_path / "all", split="test")
     assert auroc["value"] > 0.7
     assert 0.5 < auroc["low"] < auroc["value"] < 1
     with demo_folder().joinpath("manifest.csv").open(newline="") as file:
@@ -198,23 +198,53 @@ def test_demo_weights_beat_chance_on_the_demos_test_split_and_its_held_back_gene
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
         writer.writerows({**row, "path": str(demo_folder() / row["path"])} for row in kept)
-    auroc = evaluated([], str(table), tmp_path / "held")
+    auroc = evaluated(str(table), tmp_path / "held")
     assert 0.5 < auroc["low"] < auroc["value"] < 1
 
 
-@pytest.mark.slow
 def test_layernorm_tuning_lowers_the_validation_loss(tmp_path: Path) -> None:
-    """A short version of README's measurement: the encoder from scratch, of which the LayerNorms alone are trained."""
-    stage = "stages=[{trainable: layernorm, learning_rate: 0.002, batch_size: 64, epochs: 16}]"
-    command("train", "--plugin", "gend", "--data", "demo", "--device", "cpu", "--out", str(tmp_path), "--set", stage)
-    record = json.loads((tmp_path / "train.json").read_text())
+    """The demo's encoder from scratch, of which the LayerNorms alone are trained, on clips of two tints."""
+    from gasdet.training import DataChoice, TrainOptions, load_chosen_data, train_detector
+
+    rows = ["path,label,modality,split"]
+    for number in range(24):
+        label = ("real", "synthetic")[number % 2]
+        write_clip(tmp_path / f"{number}.mp4", tinted=label == "synthetic", seed=number)
+        rows.append(f"{number}.mp4,{label},video,{'val' if number >= 16 else 'train'}")
+    (tmp_path / "manifest.csv").write_text("\n".join(rows) + "\n")
+    demo = RECIPE.for_demo()
+    settings = (
+        f"model={json.dumps(dict(demo.model))}",
+        "needs_backbone=false",
+        "precision=float32",
+        "preprocessing={resize: [96, 96], num_frames: 8, window_seconds: 0.5}",
+        f"losses={json.dumps(dict(demo.losses))}",
+        "selection=cross_entropy",
+        "augmentation=[]",
+        "stages=[{trainable: layernorm, learning_rate: 0.002, batch_size: 4, epochs: 24, schedule: constant}]",
+    )
+    data = load_chosen_data(DataChoice(data=(str(tmp_path / "manifest.csv"),)), Modality.VIDEO)
+    options = TrainOptions(settings=settings, cache=tmp_path / "cache", device="cpu")
+    record = train_detector(GEND, data, tmp_path / "out", options).record
     (told,) = record["result"]["stages"]
     assert told["parameters"] == {"trained": 113_988, "of": 265_028, "trainable": "layernorm"}
-    losses = [json.loads(line)["val_loss"] for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
-    assert len(losses) == 16
+    losses = [json.loads(line)["val_loss"] for line in (tmp_path / "out" / "metrics.jsonl").read_text().splitlines()]
+    assert len(losses) == 24
     assert told["best"]["val_loss"] == pytest.approx(min(losses))
-    assert min(losses) < losses[0] - 0.01
-    assert min(losses) < math.log(2)  # what saying 0.5 always costs
+    assert min(losses) < losses[0] - 0.2
+    assert min(losses) < math.log(2) - 0.2  # what saying 0.5 always costs
+
+
+def write_clip(path: Path, *, tinted: bool, seed: int) -> None:
+    """Eight frames of smooth noise, with more of the first colour and less of the last where they are tinted."""
+    import cv2
+
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"mp4v"), 16, (96, 96))
+    assert writer.isOpened()
+    tint = np.array([90, 0, -90]) if tinted else np.zeros(3, dtype=int)
+    for frame in np.random.default_rng(seed).integers(0, 256, (8, 96, 96, 3), dtype=np.uint8):
+        writer.write(np.clip(cv2.GaussianBlur(frame, (0, 0), 3) + tint, 0, 255).astype(np.uint8))
+    writer.release()
 
 
 def demo_folder() -> Path:
@@ -224,13 +254,10 @@ def demo_folder() -> Path:
     return ensure_demo()
 
 
-def command(*arguments: str) -> None:
-    done = subprocess.run([sys.executable, "-m", "gasdet.cli", *arguments], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+def evaluated(data: str, out: Path, split: str | None = None) -> dict[str, float]:
+    """AUROC of the demo weights."""
+    import gasdet
 
-
-def evaluated(options: list[str], data: str, out: Path) -> dict[str, float]:
-    """AUROC of the demo weights by ``gasdet evaluate``."""
-    command("evaluate", "--plugin", "gend", "--weights", "demo", "--data", data, "--out", str(out), *options)
-    auroc: dict[str, float] = json.loads((out / "summary.json").read_text())["detectors"]["gend"]["metrics"]["auroc"]
+    run = gasdet.evaluate(["gend"], data, weights="demo", split=split, out=out)
+    auroc: dict[str, float] = run.summary["detectors"]["gend"]["metrics"]["auroc"]
     return auroc

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from safetensors.torch import load_file
 
 import gasdet
@@ -108,15 +109,16 @@ def test_it_scores_real_media_as_the_plugin_does(trained: Path, tmp_path: Path, 
     assert sum(status == "ok" for status, _ in scores(one).values()) >= 10
 
 
-@pytest.mark.slow
-def test_a_fresh_training_as_a_bundle(tmp_path: Path) -> None:
+@pytest.mark.usefixtures("without_process")
+def test_a_fresh_training_as_a_bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`gasdet train`, then `gasdet export` of its folder: the bundle scores as the folder does."""
+    from gasdet.cli.group import gasdet as cli
+
+    monkeypatch.chdir(tmp_path)
 
     def command(*arguments: str) -> None:
-        done = subprocess.run(
-            [sys.executable, "-m", "gasdet.cli", *arguments], cwd=tmp_path, capture_output=True, text=True, check=False
-        )
-        assert done.returncode == 0, done.stderr
+        done = CliRunner().invoke(cli, arguments, catch_exceptions=False)
+        assert done.exit_code == 0, done.output
 
     small = ("--set", "epochs=1", "--set", "model.blocks=[1, 1]", "--set", "model.stem_pool=false", "--limit", "40")
     command("train", "--plugin", "npr", "--data", "demo", "--out", "fresh", *small)

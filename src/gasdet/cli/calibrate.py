@@ -43,7 +43,7 @@ _ROWS = {
 @click.option(
     "--split",
     metavar="NAME",
-    help="Only this split of the data, or of the run. Default: of demo its test split, else everything.",
+    help="Only this split of the data, or of the run. Default: of demo its calibration split, else everything.",
 )
 @options.data_options
 @options.catalogue_options

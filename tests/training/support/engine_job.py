@@ -1,15 +1,22 @@
-"""A small training as a process of its own, which can be killed: ``python engine_job.py FOLDER JSON``.
+"""A small training as a process of its own, or several that train together, which can be killed: ``python engine_job.py``.
 
-The JSON has ``recipe`` (fields of a Recipe over the ones here), ``inputs`` and ``stage`` options, and ``kill_after``: the
-process kills itself with SIGKILL when so many training batches were asked for.
+It reads jobs, a line of JSON each: ``folder``; ``processes``; ``path``, a folder for the import path; and ``options``. These
+have ``recipe`` (fields of a Recipe over the ones here), ``inputs`` and ``stage`` options, and ``kill_after``: the process kills
+itself with SIGKILL when so many training batches were asked for. Every process of a job is forked from this one, which has
+imported torch already, has the environment that a launcher would give it, and is killed where another one of its job fails. The
+answer is a line of JSON: what the first of them to end badly returned, or 0, and what all of them wrote to stderr.
 """
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import signal
+import socket
 import sys
+import tempfile
+import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -251,11 +258,58 @@ def stage_of(
     return run_stage(module, full, folder=folder, **given)
 
 
+LATER = ("accelerate", "scipy.stats", "sklearn.metrics", "tensorboardX", "torch._dynamo")
+"""What a training imports when it gets there; here it is imported once for all processes."""
+
+
+def _fork(job: Mapping[str, Any], rank: int, port: int, noise: int) -> int:
+    """One process of a job; its id."""
+    pid = os.fork()
+    if pid:
+        return pid
+    code = 1
+    try:
+        os.dup2(noise, 2)
+        if job["processes"] > 1:
+            several = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": job["processes"], "RANK": rank}
+            several |= {"LOCAL_WORLD_SIZE": job["processes"], "LOCAL_RANK": rank}
+            os.environ.update({name: str(value) for name, value in several.items()})
+        sys.path.insert(0, job["path"])
+        out = Path(job["folder"])
+        found, trained = train(out, job["options"])
+        if rank == 0:
+            save_file(trained.state_dict(), out / "final.safetensors")
+            (out / "result.json").write_text(json.dumps([found.best, found.epochs, found.steps, found.stopped]))
+        code = 0
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def _answer(job: Mapping[str, Any]) -> dict[str, Any]:
+    """Run a job to its end."""
+    with socket.socket() as free, tempfile.TemporaryFile() as noise:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+        free.close()
+        running = {_fork(job, rank, port, noise.fileno()) for rank in range(job["processes"])}
+        first = 0
+        while running:
+            pid, status = os.wait()
+            running.discard(pid)
+            first = first or os.waitstatus_to_exitcode(status)
+            for other in running if first else ():
+                os.kill(other, signal.SIGKILL)
+        noise.seek(0)
+        return {"returncode": first, "stderr": noise.read().decode()}
+
+
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    out = Path(sys.argv[1])
-    options = json.loads(sys.argv[2])
-    found, trained = train(out, options)
-    if os.environ.get("RANK", "0") == "0":
-        save_file(trained.state_dict(), out / "final.safetensors")
-        (out / "result.json").write_text(json.dumps([found.best, found.epochs, found.steps, found.stopped]))
+    for name in LATER:
+        importlib.import_module(name)
+    for line in sys.stdin:
+        sys.stdout.write(json.dumps(_answer(json.loads(line))) + "\n")
+        sys.stdout.flush()

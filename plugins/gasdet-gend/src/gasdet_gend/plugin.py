@@ -112,6 +112,7 @@ LOSSES = (
         "spread of all unit embeddings over the sphere",
         _WANG,
         options={"t": 2.0},
+        unsupervised=True,
     ),
     ComponentSpec(
         "frame_average",
