@@ -390,8 +390,9 @@ def test_an_absent_run_and_detector_are_said(run: Path, tmp_path: Path) -> None:
 
 def test_of_demo_its_calibration_split_is_taken(weights: Path, tmp_path: Path) -> None:
     result = calibrate(
-        "--plugin", "npr", "--weights", "demo", "--data", "demo", "--force", "--out", tmp_path / "c.json"
-    )
+        "--plugin", "edges", "--weights", weights, "--data", "demo", "--force", "--out", tmp_path / "c.json",
+        "--run-out", tmp_path / "run",
+    )  # fmt: skip
     assert result.exit_code == 0, result.stderr
     fitted_on = read_calibrator(tmp_path / "c.json").fitted_on["sample_ids"]
     ids = {sample.sample_id[:ID_DIGITS] for sample in load_data("demo", split="calibration").samples}
