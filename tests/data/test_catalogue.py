@@ -300,6 +300,21 @@ def test_catalogues_that_cannot_be_used(load: Callable[..., Dataset], text: str,
         load(text)
 
 
+def test_a_path_from_a_folder_is_never_a_name_of_the_hub(tmp_path: Path) -> None:
+    """Also in a catalogue that was written for GASBench, whose entries are of the hub where they say nothing."""
+    entries = ["{path: ./a, content_category: faces}", "{path: ../a}", "{path: o/n}"]
+    (tmp_path / "c.yaml").write_text("benchmark_size: 9\ndatasets:\n" + "".join(f"  - {e}\n" for e in entries))
+    assert [entry.source for entry in read_catalogue(tmp_path / "c.yaml")] == ["local", "local", "huggingface"]
+
+
+def test_a_source_that_is_refused_is_the_only_thing_said_of_it(tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text("datasets:\n  - {path: o/n, source: huggingfac, revision: v1}\n")
+    with pytest.raises(ConfigError) as raised:
+        read_catalogue(tmp_path / "c.yaml")
+    assert "did you mean 'huggingface'?" in str(raised.value)
+    assert "revision" not in str(raised.value)
+
+
 def test_data_that_are_not_there(tree: Tree, load: Callable[..., Dataset]) -> None:
     tree("a.jpg", folder="cam")
     text = """

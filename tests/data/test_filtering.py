@@ -23,6 +23,9 @@ Tree = Callable[..., Path]
     [
         ("yes", "yes", True),
         ("yes", "True", False),
+        ("true", "True", True),
+        ("false", "False", True),
+        ("false", "True", False),
         ("0012", "0012", True),
         ("0012", "10", False),
         ("0012", "12", False),

@@ -125,6 +125,25 @@ def test_what_a_limit_leaves_of_a_mode_is_part_of_what_it_leaves_of_a_larger_one
     assert len(ids(load(head, mode="debug", limit=5))) == 5
 
 
+@pytest.mark.parametrize("limit", [1, 2, 10, 19])
+def test_a_limit_takes_from_what_a_total_leaves(load: Load, limit: int) -> None:
+    """One data set's share is so small that the total gives it nothing."""
+    chosen = [ids(load(rules=", sampling: {share: 0.001}", total=20, limit=limit, mode=m)) for m in ("debug", "full")]
+    assert len(chosen[1]) == limit
+    assert chosen[0] <= chosen[1] < ids(load(rules=", sampling: {share: 0.001}", total=20))
+
+
+def test_where_a_limit_and_a_catalogues_total_leave_nothing_in_common_it_is_said(tree: Tree, tmp_path: Path) -> None:
+    for name in "ab":
+        tree(*(f"real/{n}.jpg" for n in range(60)), folder=name)
+    (tmp_path / "c.yaml").write_text(
+        "sampling: {total: {debug: 20, small: 20, full: 60}}\n"
+        "datasets: [{path: a, sampling: {share: 0.001}}, {path: b, modality: image, sampling: {share: 1}}]\n"
+    )
+    with pytest.raises(DataError, match="leave no sample of those that a limit of 1 takes; give a larger one"):
+        load_data(tmp_path / "c.yaml", mode="debug", limit=1)
+
+
 def test_a_data_set_of_two_modalities_nests_too(tree: Tree, tmp_path: Path) -> None:
     tree(*(f"{label}/{n}.{'wav' if n % 3 else 'jpg'}" for label in ("real", "fake") for n in range(60)), folder="m")
     tree(*(f"real/{n}.jpg" for n in range(90)), folder="n")

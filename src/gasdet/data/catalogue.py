@@ -296,6 +296,8 @@ class _Reader:
             location, source = source_of(values, gasbench=self.is_gasbench or bool(GASBENCH_KEYS & given.keys()))
             with self._told(given["path"][0], "path"):
                 check_location(location, source)
+        if "source" in given and "source" not in values:
+            source = ""  # one that was refused: what goes with it is not known
         self.problems += [(line, told) for told in conflicts(given, values, source)]
         self.problems += [(line, told) for told in self._named_twice(values, line)]
         if len(self.problems) == before:

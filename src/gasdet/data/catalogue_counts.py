@@ -65,7 +65,7 @@ def _archives_kept(packed: list[Sample], entry: CatalogueEntry, path: Path) -> s
     from gasdet.data.remote.choosing import Choice, enough, order_of_choice
 
     most, each = entry.archives_per_dataset or 0, entry.media_per_archive
-    by_name = {_name_of(sample, path): sample.locator.path for sample in packed}
+    by_name = {_name_of(place, path): place for place in {sample.locator.path for sample in packed}}
     ordered = sorted(by_name, key=lambda name: order_of_choice(entry, name))
     if not entry.stated.filter_column or each is None:
         return {by_name[name] for name in ordered[:most]}
@@ -80,6 +80,6 @@ def _archives_kept(packed: list[Sample], entry: CatalogueEntry, path: Path) -> s
     return {by_name[name] for name in ordered[: len(found)]}
 
 
-def _name_of(sample: Sample, path: Path) -> str:
-    file = Path(sample.locator.path)
+def _name_of(place: str, path: Path) -> str:
+    file = Path(place)
     return file.relative_to(path).as_posix() if file != path and file.is_relative_to(path) else file.name

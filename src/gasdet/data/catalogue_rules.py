@@ -18,7 +18,7 @@ GASBENCH_KEYS = frozenset(
 )
 """Keys that say of an entry that it was written for GASBench, whose data sets are of the hub unless they say otherwise."""
 
-_HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+\Z", re.ASCII)
+_HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*\Z", re.ASCII)
 _TABLES = (".csv", ".tsv", ".parquet")
 _SCHEMES = {"s3": "s3", "http": "http", "https": "https", "hf": "huggingface"}
 
@@ -43,7 +43,10 @@ def source_of(values: Mapping[str, Any], *, gasbench: bool) -> tuple[str, str]:
 
 
 def is_like_the_hubs(location: str) -> bool:
-    """Whether a location is like the name of a data set of the hub, ``owner/name``; many a local folder's is, too."""
+    """Whether a location is like the name of a data set of the hub, ``owner/name``; many a local folder's is, too.
+
+    A path that starts from a folder by ``./`` or ``../`` is none.
+    """
     is_file = archive_kind(location) is not None or location.lower().endswith(_TABLES)
     return bool(_HUB_NAME.match(location)) and not is_file
 

@@ -12,9 +12,12 @@ from gasdet.data.names import printable
 
 _TRUE = frozenset(("true", "yes", "on", "1"))
 _FALSE = frozenset(("false", "no", "off", "0"))
+_WRITTEN = ("True", "False")
+"""Truth values as pandas writes them to a CSV, where a catalogue has ``true`` and ``false``."""
 _MOST_SEEN = 1000
 """Different values that are remembered for the message where no row passes."""
 
+_MOST_SHOWN = 80
 _SHOWN = 3
 
 
@@ -48,11 +51,12 @@ class RowFilter:
         if not self.column:
             return True
         text = shown if shown is not None else "" if cell is None else printable(str(cell))
-        taken = text in self._texts or self._is_equal(cell)
+        taken = text in self._texts or (text in _WRITTEN and text.lower() in self._texts) or self._is_equal(cell)
         if taken:
             self.passed += 1
         else:
             self.left_out += 1
+            text = text[:_MOST_SHOWN]
             if text in self._seen or len(self._seen) < _MOST_SEEN:
                 self._seen[text] += 1
         return taken
@@ -65,7 +69,7 @@ class RowFilter:
         if self.passed:
             return [told]
         asked = ", ".join(repr(printable(text)) for text in sorted(self._texts)[:_SHOWN])
-        cells = ", ".join(repr(text[:80]) for text, _ in self._seen.most_common(_SHOWN))
+        cells = ", ".join(repr(text) for text, _ in self._seen.most_common(_SHOWN))
         return [f"{told}, whose cells read {cells} and never {asked}"]
 
     def _is_equal(self, cell: object) -> bool:

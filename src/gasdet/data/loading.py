@@ -96,6 +96,11 @@ def load_data(
         raise DataError(f"nothing is left of {description} ({'; '.join(notes) or 'it holds no files'}).")
     _check_unique(samples, loading.lines)
     samples = loading.sampled(samples, limit)
+    if not samples:
+        raise DataError(
+            f"nothing is left of {description}: its totals and mode leave no sample of those that a limit of {limit} takes; "
+            "give a larger one."
+        )
     is_demo = given == [DEMO]
     taken = {sample.dataset for sample in samples}
     sources = tuple(told for told in loading.sources if told["name"] in taken)
@@ -236,6 +241,9 @@ class _Loading:
         kept = self._capped(samples)
         if limit is None:
             return kept
+        if self.total is not None:  # a limit asks nothing of data sets to which the total gave nothing
+            shared = select_total(samples, self.total, self.seed, self.shares, self.floors, first=self.first)
+            return select_limit(kept, shared, limit, self.seed, self.first)
         everything = [*samples, *self.choice.choose(self.beyond, [])] if self.beyond else samples
         return select_limit(kept, everything, limit, self.seed, self.first)
 

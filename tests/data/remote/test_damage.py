@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import builtins
 import errno
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 from loopback import Served, Server
 
 from gasdet.data.catalogue import read_catalogue
-from gasdet.data.remote import local_copies
+from gasdet.data.remote import local_copies, wanted
 from gasdet.data.remote.store import names_on_disk
 from gasdet.data.remote.tasks import download, verify
 from gasdet.data.remote.verifying import Verified, verify_folder
+from gasdet.errors import DataError
 from gasdet.progress import Silent
 
 Catalogue = Callable[..., Path]
@@ -152,6 +154,29 @@ def test_a_link_that_leads_nowhere_and_was_never_recorded_is_no_file(
     dangling(file)
     assert [one.error for one in download([path])] == [""]
     assert file.read_bytes() == zipped(1, 3)
+
+
+@pytest.mark.parametrize("trouble", [errno.EMFILE, errno.EIO, errno.EACCES])
+@pytest.mark.parametrize("offline", [True, False])
+def test_what_was_never_recorded_and_cannot_be_read_for_once_stays(
+    sets: Path, files: Path, monkeypatch: pytest.MonkeyPatch, trouble: int, offline: bool
+) -> None:
+    manifest = files.parent / "manifest.json"
+    stated = json.loads(manifest.read_text())
+    manifest.write_text(json.dumps({**stated, "have": {}, "selections": {}}))
+    contents = {file.name: file.read_bytes() for file in files.iterdir()}
+
+    def failing(path: Path, stated: object) -> NoReturn:
+        raise OSError(trouble, os.strerror(trouble))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(wanted, "recorded_of", failing)
+        if offline:
+            with pytest.raises(DataError):
+                local_copies(read_catalogue(sets), offline=True)
+        else:
+            download([sets], dry_run=True)
+    assert {file.name: file.read_bytes() for file in files.iterdir()} == contents
 
 
 def test_names_on_disk_are_all_files_and_links(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -113,6 +114,10 @@ def remember(one: Wanted) -> None:
     one.manifest = one.folder.update(change)
 
 
+_NO_FILE = (errno.ENOENT, errno.EISDIR, errno.ELOOP)
+"""A link that leads nowhere, a folder, a link that leads to itself."""
+
+
 def recovered(folder: DatasetFolder, manifest: Manifest) -> Manifest:
     """The manifest with files that a killed process had finished and not recorded. They are whole, or had no final name.
 
@@ -124,14 +129,17 @@ def recovered(folder: DatasetFolder, manifest: Manifest) -> Manifest:
     ]
     found = {}
     for name in lost:
+        path = folder.file(name)
         try:
-            fetched = recorded_of(folder.file(name), manifest.files[name])
-        except OSError:  # a link that leads nowhere, a disk that fails
-            fetched = None
-        if fetched is not None and fits(fetched, manifest.files[name]):
+            fetched = recorded_of(path, manifest.files[name])
+        except OSError as error:
+            if error.errno in _NO_FILE and folder.writable:
+                remove_file(path)
+            continue  # a disk, or a limit, that fails for once says nothing about the file
+        if fits(fetched, manifest.files[name]):
             found[name] = fetched
         elif folder.writable:
-            remove_file(folder.file(name))
+            remove_file(path)
     if not found:
         return manifest
     if folder.writable:
