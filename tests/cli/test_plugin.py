@@ -163,3 +163,33 @@ def test_long_lines_are_wrapped_and_nothing_is_cut(
     told = " ".join(done.stdout.split())
     assert " ms alone, " in told
     assert "; weights 0.2 MiB" in told
+
+
+def test_data_of_one_detectors_modality_are_not_anothers_mistake(
+    here: Here,
+    tmp_path: Path,
+    installed: Callable[[Path], None],
+    gasdet_media: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from gasdet.testing import suites
+
+    detector = suites()["detector"]
+    monkeypatch.setattr(
+        detector, "checks", {name: detector.checks[name] for name in ("loads", "output-shape", "polarity")}
+    )
+    folder = write_plugin("both", out=tmp_path / "gasdet-both").folder
+    plugin = folder / "src" / "gasdet_both" / "plugin.py"
+    audio = (
+        "    import dataclasses\n\n    keys = {'sample_rate': 16000, 'duration_seconds': 3.0}\n"
+        "    register(SPEC)\n    register(dataclasses.replace(SPEC, name='heard', modality=Modality.AUDIO, preprocessing=keys))"
+    )
+    plugin.write_text(plugin.read_text().replace("    register(SPEC)", audio))
+    installed(folder)
+    done = here("plugin", "check", "gasdet-both", "--data", gasdet_media("image"), "--json")
+    assert done.exit_code != 2, done.stderr
+    polarity = {c["name"].rpartition("/")[2]: c["checks"][-1] for c in json.loads(done.stdout)["components"]}
+    assert polarity["both"]["detail"].startswith("AUROC ")
+    assert polarity["heard"]["result"] == "not applicable"
+    none = here("plugin", "check", "gasdet-both", "--data", gasdet_media("video"), "--json")
+    assert (none.exit_code, none.stdout) == (2, "")

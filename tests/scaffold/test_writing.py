@@ -52,6 +52,24 @@ def test_a_detector_passes_the_kit_at_once(modality: Modality, tmp_path: Path, i
     }
 
 
+@pytest.mark.parametrize("modality", list(Modality))
+def test_a_detector_trains_on_one_sample_at_a_time(modality: Modality, tmp_path: Path, installed: Install) -> None:
+    """What --set batch_size=1 does, and --set batch_size=4 --set accumulate=4."""
+    import torch
+
+    name = f"single_{modality}"
+    installed(write_plugin(name.replace("_", "-"), modality=modality, out=tmp_path / "plugin").folder)
+    torch.manual_seed(0)
+    network = importlib.import_module(f"gasdet_{name}.model").Detector().train()
+    shape = {Modality.IMAGE: (1, 3, 32, 32), Modality.VIDEO: (1, 3, 3, 32, 32), Modality.AUDIO: (1, 8000)}[modality]
+    logits = network(torch.rand(shape) * (1.0 if modality is Modality.AUDIO else 255.0))
+    torch.nn.functional.cross_entropy(logits, torch.tensor([1])).backward()
+    for parameter, tensor in network.named_parameters():
+        assert tensor.grad is not None, parameter
+        assert tensor.grad.isfinite().all(), parameter
+        assert tensor.grad.any(), parameter
+
+
 HIDING = ["class", "lambda", "if", "none", "float", "np", "torch", "spec", "recipe", "gasdet"]
 """Words of Python, its builtins, and what the templates import or call their own things."""
 

@@ -202,6 +202,25 @@ FAULTS: dict[str, Fault] = {
         "missing without an error",
         foreign=True,
     ),
+    "a publisher's names loaded leniently": Fault(
+        "strict-loading",
+        [
+            (
+                MODEL,
+                READ,
+                f'{READ}    theirs = any(name.startswith("{STORED}") for name in tensors)\n'
+                f'    tensors = {{name.removeprefix("{STORED}"): t for name, t in tensors.items()}}\n',
+            ),
+            FOREIGN[1],
+            (
+                MODEL,
+                LOAD,
+                f"    if theirs:\n        model.load_state_dict(tensors, strict=False)\n    else:\n    {LOAD}",
+            ),
+        ],
+        "under the publisher's names, net.",
+        foreign=True,
+    ),
     "calibration left out": Fault(
         "calibrators", [(MODEL, "            z = self.calibration(z)\n", "            pass\n")], "affine"
     ),
@@ -217,6 +236,23 @@ FAULTS: dict[str, Fault] = {
             (MODEL, FORWARD, forward_with("forward_with_outputs", f"return {OUTPUTS}")),
         ],
         "none reaches blocks.0",
+    ),
+    "a root of nothing": Fault(
+        "gradient",
+        [
+            (
+                MODEL,
+                HEAD,
+                f"{HEAD}\n        if self.training:\n"
+                "            z = z + 0.0 * torch.sqrt(self.head.weight.sum() * 0.0) * z.detach()",
+            )
+        ],
+        "In step 1 the gradient of head.weight is not finite",
+    ),
+    "a loss of nothing": Fault(
+        "gradient",
+        [(MODEL, HEAD, f"{HEAD}\n        z = z / 0.0 if self.training else z")],
+        "In step 1 the loss (cross_entropy) is inf",
     ),
     "a part times nothing": Fault(
         "gradient",

@@ -71,6 +71,11 @@ def loss(module: str, name: str, **fields: Any) -> ComponentSpec:
 
 # The words that the finding must have say that it is found for its cause.
 FAULTS = {
+    "its optimum is no number": (
+        loss("losses", "too_sure", optimum=f"{PACKAGE}.designs:none_stated"),
+        "minimal-when-right",
+        "gives 'five', which is neither a number nor a pair of numbers",
+    ),
     "it is about one class alone": (loss("losses", "one_sided"), "minimal-when-right", "For real samples"),
     "sure and right logits cost more": (loss("losses", "too_sure"), "minimal-when-right", "at a margin of 5.25"),
     "it is not where it says": (
@@ -114,6 +119,9 @@ DESIGNS = {
     "ranking": loss("designs", "ranking"),
     "detached factor": loss("designs", "focal_detached", detaches="the focal factor"),
     "moving centres": loss("designs", "MovingCentres", detaches="the centres"),
+    "centres that are kept for a log": loss("designs", "LoggedCentres"),
+    "an aim, as a tensor": loss("losses", "too_sure", optimum=f"{PACKAGE}.designs:five_as_tensor"),
+    "an aim, of NumPy": loss("losses", "too_sure", optimum=f"{PACKAGE}.designs:five_of_numpy"),
     "learnable temperature": loss("designs", "Tempered"),
     "of embeddings alone": loss("losses", "uses_labels", unsupervised=True),
 }

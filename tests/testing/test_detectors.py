@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import random
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -187,3 +188,11 @@ def test_the_demo_data_are_named_as_everywhere() -> None:
     (result,) = run_detector("edges", weights="demo", data="demo", only=["polarity"]).results
     assert result.detail.startswith("AUROC ")
     assert "demo (test split)" in result.detail
+
+
+@pytest.mark.usefixtures("with_plugins")
+def test_it_leaves_the_processes_random_numbers_as_they_were() -> None:
+    before = (torch.get_rng_state().tolist(), random.getstate(), np.random.get_state()[1].tolist())
+    report = run_detector("edges", only=["loads", "eval-mode", "deterministic"])
+    assert [r.result for r in report.results] == ["passed"] * 3
+    assert (torch.get_rng_state().tolist(), random.getstate(), np.random.get_state()[1].tolist()) == before

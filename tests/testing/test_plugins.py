@@ -151,3 +151,37 @@ def test_a_folder_whose_code_is_not_the_installed_one_is_refused(author: Author,
         plugin_of(str(copy))
     assert f"that of {folder / 'src' / 'gasdet_mine'}, and the code in {copy} is not the same" in str(raised.value)
     assert "pip install -e '" in str(raised.value)
+
+
+def test_a_copy_in_the_folders_own_environment_is_compared_too(
+    author: Author, installed: Install, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = author()
+    installed(folder)
+    site = folder / ".venv" / "lib" / "site-packages"
+    shutil.copytree(folder / "src" / "gasdet_mine", site / "gasdet_mine")
+    monkeypatch.syspath_prepend(str(site))
+    (site / "gasdet_mine" / "_version.py").write_text("version = '0.1.0'\n")  # as a build writes it
+    assert plugin_of(str(folder)) == "gasdet-mine"
+    (site / "gasdet_mine" / "metric.py").write_text("")
+    with pytest.raises(UsageError, match="is not the same"):
+        plugin_of(str(folder))
+
+
+def test_a_folder_of_another_layout_cannot_be_compared(author: Author, installed: Install) -> None:
+    folder = author()
+    installed(folder)
+    copy = folder.parent / "copy"
+    shutil.copytree(folder, copy)
+    (copy / "src").rename(copy / "python")
+    with pytest.raises(UsageError, match=r"cannot be compared with .*; give the name gasdet-mine"):
+        plugin_of(str(copy))
+
+
+def test_an_editors_dangling_link_is_no_code(author: Author, installed: Install) -> None:
+    folder = author()
+    installed(folder)
+    copy = folder.parent / "copy"
+    shutil.copytree(folder, copy)
+    (copy / "src" / "gasdet_mine" / ".#metric.py").symlink_to("me@host.1")
+    assert plugin_of(str(copy)) == "gasdet-mine"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -69,7 +68,8 @@ class LossSubject:
         given = self.given(labels, seed=7)
         own = list(loss.parameters())
         for _ in range(_WARMING):
-            value = self._called(loss, given, labels, None)
+            with torch.enable_grad():
+                value = self._called(loss, given, labels, None)
             if not own or not value.requires_grad:
                 continue
             gradients = torch.autograd.grad(value, own, allow_unused=True)
@@ -84,10 +84,13 @@ class LossSubject:
         labels: Tensor,
         weights: Tensor | None = None,
         *,
-        loss: Callable[..., Tensor] | None = None,
+        warm: bool = False,
     ) -> Tensor:
-        """The loss of a batch, by a fresh module where it is one, or by a copy of ``loss``."""
-        loss = self.made() if loss is None else copy.deepcopy(loss)
+        """The loss of a batch, by a fresh module where it is one; ``warm`` for one as ``warmed`` gives.
+
+        That one is made anew as well, not copied: a module may keep a tensor with a graph, which cannot be copied.
+        """
+        loss = self.warmed() if warm else self.made()
         if isinstance(loss, nn.Module):
             loss.to(next(iter(given.values())).dtype if isinstance(given, dict) else given.dtype)
         return self._called(loss, given, labels, weights)
@@ -103,11 +106,11 @@ class LossSubject:
         labels: Tensor,
         weights: Tensor | None = None,
         *,
-        loss: Callable[..., Tensor] | None = None,
+        warm: bool = False,
     ) -> float:
         """The same without a gradient."""
         with torch.no_grad():
-            return float(self.value(given, labels, weights, loss=loss))
+            return float(self.value(given, labels, weights, warm=warm))
 
     def given(self, labels: Tensor, seed: int = 0) -> Given:
         """A random input for these labels, float64.

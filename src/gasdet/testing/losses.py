@@ -92,8 +92,7 @@ def _gradient(subject: LossSubject) -> str:
     labels = make_labels()
     given = subject.given(labels, seed=1)
     leaves = leaves_of(given)
-    loss = subject.warmed()
-    value = _checked(subject.value(given, labels, loss=loss))
+    value = _checked(subject.value(given, labels, warm=True))
     if not value.requires_grad:
         raise Failed("It has no gradient with respect to what it judges.")
     found = torch.autograd.grad(value, leaves, allow_unused=True)
@@ -101,11 +100,11 @@ def _gradient(subject: LossSubject) -> str:
     if max(float(gradient.abs().max()) for gradient in gradients) <= _NOTHING:
         raise Failed("Its gradient is 0 everywhere on random input.")
     if subject.spec.detaches:
-        return _downhill(leaves, gradients, lambda: subject.number(given, labels, loss=loss))
+        return _downhill(leaves, gradients, lambda: subject.number(given, labels, warm=True))
     largest = 0.0
     for leaf, gradient in zip(leaves, gradients, strict=True):
         for index in _some(leaf.numel()):
-            expected = _difference(leaf, index, lambda: subject.number(given, labels, loss=loss))
+            expected = _difference(leaf, index, lambda: subject.number(given, labels, warm=True))
             got = gradient.reshape(-1)[index].item()
             largest = max(largest, abs(got - expected) / max(1e-3, abs(expected)))
             if abs(got - expected) > 1e-4 * max(1e-1, abs(expected)):
@@ -168,12 +167,22 @@ def _optima(subject: LossSubject) -> tuple[float, float]:
     if not subject.spec.optimum:
         return math.inf, math.inf
     stated: Any = load_target(subject.spec.optimum)(**subject.spec.options)
-    real, synthetic = (stated, stated) if isinstance(stated, int | float) else stated
+    try:
+        real, synthetic = map(float, (stated, stated) if _is_number(stated) else stated)
+    except (TypeError, ValueError):
+        raise Failed(
+            f"{subject.spec.optimum} gives {stated!r}, which is neither a number nor a pair of numbers."
+        ) from None
     if not (real > 0 and synthetic > 0):
         raise Failed(
             f"{subject.spec.optimum} gives {stated!r}, and the best margin towards the right class is above 0."
         )
-    return float(real), float(synthetic)
+    return real, synthetic
+
+
+def _is_number(value: Any) -> bool:
+    """Whether it is one, of Python, of NumPy or as a tensor without dimensions."""
+    return isinstance(value, int | float) or getattr(value, "ndim", None) == 0
 
 
 def _misplaced(subject: LossSubject, label: int, best: float, others: float) -> str:
@@ -212,9 +221,9 @@ def _uses_labels(subject: LossSubject) -> None:
     if subject.takes == "logits" and not subject.spec.unsupervised:
         raise NotApplicable("minimal-when-right looks at that")
     labels = make_labels()
-    given, loss = subject.given(labels, seed=8), subject.warmed()
+    given = subject.given(labels, seed=8)
     # not the two classes exchanged: what pulls each together is the same for both
-    values = [subject.number(given, given_labels, loss=loss) for given_labels in (labels, labels.sort().values)]
+    values = [subject.number(given, given_labels, warm=True) for given_labels in (labels, labels.sort().values)]
     same = abs(values[0] - values[1]) <= _NOTHING * max(1.0, abs(values[0]))
     if same and not subject.spec.unsupervised:
         raise Failed(f"It is {values[0]:.6g} whatever the labels are.")

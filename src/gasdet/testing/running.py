@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gasdet.registry import COMPONENT_KINDS, PluginInfo, Registered, Registry, load_registry
 from gasdet.testing.suite import Report, Told
-from gasdet.types import ComponentKind, ComponentSpec, Kind
+from gasdet.types import ComponentKind, ComponentSpec, Kind, Modality
 
 if TYPE_CHECKING:
     from gasdet.testing.suite import Suite
@@ -57,12 +57,20 @@ def run_detector(
     data: str | Path | None = None,
     only: Sequence[str] = (),
     told: Told | None = None,
+    beside: Collection[Modality] = (),
 ) -> Report:
-    """As ``check_detector``, without an error for checks that fail."""
-    from gasdet.testing.detectors import SUITE, DetectorSubject
+    """As ``check_detector``, without an error for checks that fail; ``beside`` as of ``DetectorSubject``."""
+    import torch
 
-    with tempfile.TemporaryDirectory(prefix="gasdet-check-") as folder:
-        subject = DetectorSubject(name, Path(folder), weights=weights, data=data)
+    from gasdet.testing.detectors import SUITE, DetectorSubject
+    from gasdet.training.checkpoint import own_random_numbers
+
+    # an author's tests go on in this process, perhaps with a seed of their own
+    with (
+        own_random_numbers(torch.device("cpu")),
+        tempfile.TemporaryDirectory(prefix="gasdet-check-") as folder,
+    ):
+        subject = DetectorSubject(name, Path(folder), weights=weights, data=data, beside=beside)
         subject.check_given()
         return SUITE.run(name, subject, only, told)
 
@@ -160,12 +168,14 @@ def check_plugin(
         PluginError: The plugin is broken or refused.
     """
     reports = []
-    for kind, entry in _entries(load_registry(), name):
+    entries = _entries(load_registry(), name)
+    beside = {Modality(entry.spec.modality) for kind, entry in entries if kind == "detector"}
+    for kind, entry in entries:
         told = starts(kind, entry.spec.name) if starts is not None else None
         if isinstance(entry.spec, ComponentSpec):
             reports.append(run_component(kind, entry, told=told))  # type: ignore[arg-type]
         else:
-            reports.append(run_detector(entry.qualified, weights=weights, data=data, told=told))
+            reports.append(run_detector(entry.qualified, weights=weights, data=data, told=told, beside=beside))
     return reports
 
 

@@ -14,6 +14,8 @@ import importlib_metadata
 from gasdet.errors import UsageError
 from gasdet.hookspecs import PROJECT
 
+_INSTALLED = {"site-packages", "dist-packages"}
+
 
 def plugin_of(text: str) -> str:
     """What to look for in the registry: the text itself, or, where it is a folder with a pyproject.toml, its distribution.
@@ -53,13 +55,29 @@ def _install(folder: Path) -> str:
 
 def _check_same(module: str, folder: Path, name: str) -> None:
     """Refuse a folder whose code is not what an import of the module gives: the kit would check that other code."""
-    origin = _origin(module.partition(".")[0]) or _origin(module)
-    if origin is None or origin.is_relative_to(folder.resolve()):
+    imported = module.partition(".")[0]
+    origin = _origin(imported)
+    if origin is None:  # a namespace that several distributions share
+        imported, origin = module, _origin(module)
+    if origin is None:
         return
-    # installed from a wheel: the package there is to be the folder's, file by file
     package = origin.parent if origin.name == "__init__.py" else origin
-    here = next((p for p in (folder / "src" / package.name, folder / package.name) if p.exists()), None)
-    if here is None or _code(here) != _code(package):
+    below = Path(*imported.split(".")).parent / package.name
+    here = next((p.resolve() for p in (folder / "src" / below, folder / below) if p.exists()), None)
+    if here is None:
+        # an editable installation of a layout that is not known here; but a copy in the folder's own .venv is no source
+        inside = origin.is_relative_to(folder.resolve())
+        if inside and not _INSTALLED & set(origin.relative_to(folder.resolve()).parts):
+            return
+        raise UsageError(
+            f"the {name} that is installed here is that of {package}, and cannot be compared with {folder}, which has no "
+            f"{below} nor {Path('src') / below}; give the name {name} to check what is installed."
+        )
+    if origin.is_relative_to(here):
+        return
+    # installed from a wheel: what the folder's package has is to be there too; a build may add files of its own
+    built = _code(package)
+    if any(built.get(path) != content for path, content in _code(here).items()):
         raise UsageError(
             f"the {name} that is installed here is that of {package}, and the code in {folder} is not the same; "
             f"install it with: {_install(folder)}."
@@ -78,4 +96,5 @@ def _origin(module: str) -> Path | None:
 def _code(path: Path) -> dict[str, bytes]:
     """Content of each Python file by its path below."""
     files: Iterable[Path] = path.rglob("*.py") if path.is_dir() else (path,)
-    return {file.relative_to(path).as_posix(): file.read_bytes() for file in files}
+    # editors leave dangling links there, e.g. .#loss.py
+    return {file.relative_to(path).as_posix(): file.read_bytes() for file in files if file.is_file()}

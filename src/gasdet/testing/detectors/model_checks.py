@@ -316,6 +316,8 @@ def _polarity(subject: DetectorSubject) -> str:
     if subject.data is None and subject.weights_kind != "demo":
         kind = {RANDOM: "random", "release": "a release"}.get(subject.weights_kind, "no demo weights")
         raise NotApplicable(f"its weights are {kind}; name labelled data for them with --data")
+    if subject.data is not None and subject.data_for_others:
+        raise NotApplicable(f"{subject.data} holds no {subject.modality} samples")
     data = subject.labelled
     pairs = zip(data.samples, score_samples([subject.detector], data.samples), strict=True)
     scored = [(sample.label, record["p_synthetic"]) for sample, record in pairs if record["status"] == "ok"]

@@ -6,7 +6,7 @@ import contextlib
 import functools
 import shutil
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -45,14 +45,25 @@ class DetectorSubject:
         weights: As ``--weights``; None takes demo weights, else a release that is at hand, else random ones of the recipe's
             network for the demo data.
         data: Labelled data for the polarity check; None takes the demo data for demo weights.
+        beside: What the detectors take that are checked with the same data: where these are for another of them, the polarity
+            check does not apply to this one.
     """
 
-    def __init__(self, name: str, folder: Path, *, weights: str | None = None, data: Any = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        folder: Path,
+        *,
+        weights: str | None = None,
+        data: Any = None,
+        beside: Collection[Modality] = (),
+    ) -> None:
         self.entry: Registered[DetectorSpec] = load_registry().detector(name)
         self.name = name
         self.folder = folder
         self.given = weights
         self.data = data
+        self.beside = beside
         self._batches: dict[tuple[int, int], tuple[npt.NDArray[Any], npt.NDArray[np.int64]]] = {}
 
     @property
@@ -82,7 +93,7 @@ class DetectorSubject:
         Raises:
             UsageError: They cannot be used.
         """
-        if self.data is not None:
+        if self.data is not None and not self.data_for_others:
             _ = self.labelled
         if self.given is not None:
             try:
@@ -91,6 +102,18 @@ class DetectorSubject:
                 raise
             except GasdetError:
                 pass  # the check "loads" tells it
+
+    @functools.cached_property
+    def data_for_others(self) -> bool:
+        """Whether the data that the caller chose hold nothing for this detector, but something for one beside it."""
+        others = set(self.beside) - {self.modality}
+        return bool(others) and not self._holds(self.modality) and any(map(self._holds, others))
+
+    def _holds(self, modality: Modality) -> bool:
+        try:
+            return bool(load_data(self.data, limit=POLARITY_SAMPLES, modalities={modality}).samples)
+        except GasdetError:
+            return False
 
     @functools.cached_property
     def labelled(self) -> Dataset:
@@ -229,9 +252,13 @@ class DetectorSubject:
         (folder / CONFIG_NAME).write_text(yaml.safe_dump(config), encoding="utf-8")
         return folder
 
+    def stored_tensors(self) -> dict[str, torch.Tensor]:
+        """The tensors as its file names them."""
+        return load_file(str(self.file()))
+
     def own_tensors(self) -> dict[str, torch.Tensor]:
         """The tensors under the model's own names: of a file with its publisher's names, what ``load_model`` made of them."""
-        tensors = load_file(str(self.file()))
+        tensors = self.stored_tensors()
         if has_foreign_names(load_target(self.spec.target), tensors):
             return dict(self.detector.module.state_dict())
         return tensors

@@ -81,9 +81,13 @@ def _stage_reaches(subject: DetectorSubject, stage: Recipe) -> str:
         loss, _ = objective(ModelOutput.of(outputs), batch, progress)
         if not loss.requires_grad:
             raise Failed(f"The loss ({', '.join(stage.losses)}) depends on nothing that is trained.")
+        if not torch.isfinite(loss):
+            raise Failed(f"In step {step + 1} the loss ({', '.join(stage.losses)}) is {loss.item()}.")
         optimiser.zero_grad()
         torch.autograd.backward(loss)
         given = {name: p.grad for name, p in module.named_parameters() if p.grad is not None}
+        if broken := [name for name, gradient in given.items() if not torch.isfinite(gradient).all()]:
+            raise Failed(f"In step {step + 1} the gradient of {', '.join(broken[:4])} is not finite.")
         connected |= set(given)
         reached |= {name for name, gradient in given.items() if gradient.count_nonzero()}
         if reached >= trained:

@@ -21,6 +21,21 @@ def one_and_one(**options):
     return 1.0, 1.0
 
 
+def five_as_tensor(**options):
+    """An optimum as torch computes it."""
+    return torch.tensor(5.25)
+
+
+def five_of_numpy(**options):
+    """As NumPy does."""
+    return np.float32(5.25)
+
+
+def none_stated(**options):
+    """What is no optimum."""
+    return "five"
+
+
 def hinge(logits, labels):
     """Nothing to gain from a margin above 1, and nothing to lose."""
     margins = (logits[:, 1] - logits[:, 0]).double() * (2 * labels - 1)
@@ -58,6 +73,18 @@ class MovingCentres(nn.Module):
             for label in labels.unique():
                 self.centres[label] += 0.1 * (embeddings[labels == label].mean(0) - self.centres[label])
         return (embeddings - self.centres[labels]).square().mean()
+
+
+class LoggedCentres(nn.Module):
+    """Learnable centres; what each sample costs is kept for a log, with its graph."""
+
+    def __init__(self, embedding_dim):
+        super().__init__()
+        self.centres = nn.Parameter(torch.zeros(2, embedding_dim))
+
+    def forward(self, embeddings, labels):
+        self.parts = (embeddings - self.centres[labels]).square().mean(1)
+        return self.parts.mean()
 
 
 class Tempered(nn.Module):
