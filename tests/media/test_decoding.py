@@ -220,7 +220,7 @@ def test_decoding_imports_no_torch_and_starts_no_lasting_threads(tmp_path: Path)
 
 
 def test_memory_does_not_grow_with_a_clips_length(tmp_path: Path) -> None:
-    for name, frames in (("short", 30), ("long", 400)):
+    for name, frames in (("short", 30), ("long", 1200)):
         (tmp_path / name).write_bytes(make_clip(frames=frames, size=(640, 360), options={"preset": "ultrafast"}))
     peaks = [
         run(
@@ -238,7 +238,8 @@ def test_memory_does_not_grow_with_a_clips_length(tmp_path: Path) -> None:
         )
         for name in ("short", "long")
     ]
-    assert peaks[1] - peaks[0] < 30 * 1024  # KiB; all frames of the long one would be 264 MiB
+    # KiB; all frames of the long one would be 791 MiB. What FFmpeg's threads keep differs by up to 50 MiB on a busy machine.
+    assert peaks[1] - peaks[0] < 100 * 1024
 
 
 def test_all_real_and_broken_files_stay_under_the_memory_bound(shared_media: Path, shared_broken: Path) -> None:
