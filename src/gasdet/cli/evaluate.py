@@ -44,13 +44,7 @@ PIPE_COLUMNS = 120
     metavar="N",
     help="Of every random choice.",
 )
-@click.option(
-    "--mode",
-    type=click.Choice(["debug", "small", "full"]),
-    default="full",
-    show_default=True,
-    help="How much of each dataset.",
-)
+@options.mode_option
 @click.option(
     "--out",
     type=click.Path(file_okay=False, path_type=Path),

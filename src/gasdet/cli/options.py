@@ -281,6 +281,17 @@ def provenance_option(function: F) -> F:
     )(function)
 
 
+def mode_option(function: F) -> F:
+    """How much of each data set."""
+    return click.option(
+        "--mode",
+        type=click.Choice(["debug", "small", "full"]),
+        default="full",
+        show_default=True,
+        help="How much of each dataset.",
+    )(function)
+
+
 def total_option(function: F) -> F:
     """How many samples in all, by the shares that a catalogue states."""
     return click.option(

@@ -25,13 +25,7 @@ PIPE_COLUMNS = 120
 @click.option("--split", metavar="NAME", help="Only this split. Default: of demo its test split, else everything.")
 @options.data_options
 @options.catalogue_options
-@click.option(
-    "--mode",
-    type=click.Choice(["debug", "small", "full"]),
-    default="full",
-    show_default=True,
-    help="How much of each dataset.",
-)
+@options.mode_option
 @click.option(
     "--seed",
     type=click.IntRange(min=0),

@@ -32,13 +32,7 @@ NOUNS = {"image": "image", "video": "clip", "audio": "recording"}
 @options.data_options
 @options.catalogue_options
 @options.total_option
-@click.option(
-    "--mode",
-    type=click.Choice(["debug", "small", "full"]),
-    default="full",
-    show_default=True,
-    help="How much of each dataset.",
-)
+@options.mode_option
 @click.option(
     "--seed",
     type=int,

@@ -50,13 +50,7 @@ if TYPE_CHECKING:
 @click.option(
     "--seed", type=int, default=0, show_default=True, metavar="N", help="Of the choice under --limit and --mode."
 )
-@click.option(
-    "--mode",
-    type=click.Choice(["debug", "small", "full"]),
-    default="full",
-    show_default=True,
-    help="How much of each dataset.",
-)
+@options.mode_option
 @options.decode_options
 @options.faces_option
 @options.equalise_option
